@@ -1,0 +1,93 @@
+"""The error tree, and the one way an error sentence is built.
+
+HpoError                      anything hpo raises on purpose; `exit_code` is what the command line returns
+├── UserError        (2)      bad input: one sentence naming the key, what was found, what is allowed
+│   ├── NotFound     (2)      a study, trial, entry or file that does not exist
+│   ├── Refused      (2)      valid input that must not be done now (a study is running, a spec differs)
+│   └── ExportError  (1)      an export that was altered, is unknown, or did not give its number again
+├── SweepFailed      (1)      the sweep ran and cannot go on
+└── Interrupted    (130)      a signal ended the run; the study can be resumed
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+
+class HpoError(Exception):
+    """Root of the tree. `hint` is printed below the sentence; `exit_code` is the command line's."""
+
+    exit_code = 1
+
+    def __init__(self, sentence: str, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[HpoError], tuple[str, str | None]]:
+        return type(self), (str(self), self.hint)
+
+
+class UserError(HpoError):
+    """Bad input: nothing was written, nothing was started."""
+
+    exit_code = 2
+
+
+class NotFound(UserError):
+    """Something was named that does not exist."""
+
+
+class Refused(UserError):
+    """The input is valid but must not be acted on now."""
+
+
+class ExportError(UserError):
+    """An export that cannot be trusted or did not reproduce its number."""
+
+    exit_code = 1
+
+
+class SweepFailed(HpoError):
+    """The sweep started and cannot go on; what it finished is in the study."""
+
+
+class Interrupted(HpoError):
+    """A signal ended the run; trials in flight were put back."""
+
+    exit_code = 130
+
+
+def nearest(name: object, allowed: Iterable[object]) -> str | None:
+    """The allowed name most like `name`, or None when nothing is close."""
+    known = [str(item) for item in allowed]
+    text = str(name)
+    close = difflib.get_close_matches(text, known, 1, 0.6)
+    if close:
+        return close[0]
+    # a path is often right but for a section: `lr` for `optimizer.lr`
+    tails = [item for item in known if item.rsplit(".", 1)[-1] == text.rsplit(".", 1)[-1]]
+    return tails[0] if len(tails) == 1 else None
+
+
+def unknown(key: str, noun: str, found: object, allowed: Iterable[object]) -> UserError:
+    """`sampler: unknown sampler 'tpee'; did you mean 'tpe'? (allowed: cmaes, gp, ...)`."""
+    return UserError(f"{key}: {unknown_text(noun, found, allowed)}" if key else unknown_text(noun, found, allowed))
+
+
+def unknown_text(noun: str, found: object, allowed: Iterable[object]) -> str:
+    """The sentence of `unknown` without its key."""
+    names = sorted(map(str, allowed))
+    near = nearest(found, names)
+    question = f"; did you mean {near!r}?" if near else ";"
+    listed = ", ".join(names) if len(names) <= 24 else ", ".join(names[:24]) + ", ..."
+    return f"unknown {noun} {found!r}{question} (allowed: {listed})"
+
+
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.\-]*://[^:/@\s]*):[^@\s]+@", re.IGNORECASE)
+
+
+def mask(text: str) -> str:
+    """`text` with the password of every URL in it replaced by ***; for anything that is printed."""
+    return _URL_PASSWORD.sub(r"\g<head>:***@", text)

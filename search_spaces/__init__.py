@@ -1,0 +1,1 @@
+"""Curated search spaces. Imports hpo.space and nothing else of hpo."""
