@@ -1,0 +1,30 @@
+"""The median rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from typing_extensions import override
+
+from hpo.search.pruners import Pruner, pruners
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+
+@pruners("median")
+class Median(Pruner):
+    """Stops a trial whose best value so far is worse than the median of others at that step (Golovin et al. 2017)."""
+
+    n_startup_trials: int = Field(5, ge=0, description="finished trials before any is stopped")
+    n_warmup_steps: int = Field(0, ge=0, description="steps of a trial before it can be stopped")
+    interval_steps: int = Field(1, ge=1, description="steps between two decisions, counted from the warmup")
+    n_min_trials: int = Field(1, ge=1, description="trials that must have reported at a step to decide there")
+
+    @override
+    def build(self, max_resource: int | None) -> BasePruner:
+        """Optuna's MedianPruner."""
+        from optuna.pruners import MedianPruner
+
+        return MedianPruner(**self.options())

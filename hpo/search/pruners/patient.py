@@ -1,0 +1,40 @@
+"""Patience before another pruner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+from typing_extensions import override
+
+from hpo.search.pruners import Pruner, pruners
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+# null stands for no wrapped pruner, which the registry's own parser does not know
+Wrapped = Annotated[Pruner, pruners] | None
+
+
+@pruners("patient")
+class Patient(Pruner):
+    """Asks another pruner only when a trial has not improved for `patience` steps; alone, it is early stopping."""
+
+    wrapped: Wrapped = Field(None, description="the pruner that is asked then; null: the trial is stopped")
+    patience: int = Field(ge=0, description="steps without improvement")
+    min_delta: float = Field(0.0, ge=0, description="least change that counts as one")
+
+    @override
+    def check(self, *, steps_are_epochs: bool, objectives: int = 1) -> None:
+        """As for every pruner, and for the one it wraps."""
+        super().check(steps_are_epochs=steps_are_epochs, objectives=objectives)
+        if self.wrapped is not None:
+            self.wrapped.check(steps_are_epochs=steps_are_epochs, objectives=objectives)
+
+    @override
+    def build(self, max_resource: int | None) -> BasePruner:
+        """Optuna's PatientPruner."""
+        from optuna.pruners import PatientPruner
+
+        inner = None if self.wrapped is None else self.wrapped.build(max_resource)
+        return PatientPruner(inner, patience=self.patience, min_delta=self.min_delta)

@@ -1,0 +1,240 @@
+"""The tree of a search space: parameters by dotted path, some of them living in the branches of a Choice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from hpo.errors import UserError, unknown
+from hpo.space.domains import Choice, Domain, Float, Int, Parameter, Scalar, Suggester
+
+Kinds = Callable[[str], Literal["int", "float"] | None]
+"""The type of the field at a path, None where only the space itself can say; may raise UserError for a bad path."""
+
+Chain = tuple[tuple[str, Scalar], ...]
+
+
+class Space(Mapping[str, Domain]):
+    """Parameters by dotted path. Immutable; nested mappings are accepted and mean the dotted form.
+
+        Space({"optimizer.lr": Float(1e-4, 1, log=True),
+               "schedule.name": Choice({"constant": {}, "cosine": {"schedule.floor": Float(0, 0.1)}})})
+
+    As a mapping it holds the parameters that are always searched; `parameters()` has those of all branches too.
+    The same path may stand in several branches, with the same domain. Two spaces are equal when they hold the same
+    domains; the order of paths is for people only and never changes a suggestion.
+
+    where: put in front of the paths in error sentences. Raises UserError for: a value that is no domain, a path given
+    twice, a branch that repeats a path searched outside it (its own choice's included), two domains for one path.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any] | None = None, where: str = "space") -> None:
+        self._where = where
+        self._domains: dict[str, Domain] = {}
+        self._add(parameters or {}, "")
+        seen: dict[str, Domain] = {}
+        _check_tree(self, where, frozenset(), seen)
+
+    def _add(self, tree: Mapping[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            path = join(prefix, key, self._where)
+            if isinstance(value, Float | Int | Choice):
+                if path in self._domains:
+                    raise UserError(f"{label(self._where, path)}: given twice; keep one")
+                self._domains[path] = value
+            elif isinstance(value, Mapping):
+                self._add(value, path)
+            else:
+                raise UserError(f"{label(self._where, path)}: must be Float, Int or Choice, found {value!r}")
+
+    def __getitem__(self, path: str) -> Domain:
+        return self._domains[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._domains)
+
+    def __len__(self) -> int:
+        return len(self._domains)
+
+    def __eq__(self, other: object) -> bool:
+        return self._domains == other._domains if isinstance(other, Space) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._domains.items()))
+
+    def __repr__(self) -> str:
+        return f"Space({self._domains!r})"
+
+    @classmethod
+    def parse(cls, raw: Any, kinds: Kinds = lambda _path: None, where: str = "space") -> Space:
+        """The space of a sweep file: dotted or nested paths, `{low, high, log, step, type}` or `{choices}` below them.
+
+        kinds: what type the field at a path has; where it says None, bounds that are all whole numbers need `type`.
+        Domain objects may stand anywhere in `raw`. Raises UserError in one sentence that names the path.
+        """
+        from hpo.space.reader import parse  # the reader builds spaces
+
+        return parse(raw, kinds, where)
+
+    @classmethod
+    def from_json(cls, text: str) -> Space:
+        """The inverse of `to_json`."""
+        return cls.parse(json.loads(text))
+
+    def to_raw(self) -> dict[str, Any]:
+        """The canonical form of the sweep file: dotted paths, types stated; JSON and YAML keep it as it is."""
+        return {path: domain.raw() for path, domain in self._domains.items()}
+
+    def to_json(self) -> str:
+        """`to_raw` as JSON text."""
+        return json.dumps(self.to_raw(), allow_nan=False)
+
+    def suggest(self, trial: Suggester) -> dict[str, Any]:
+        """Ask `trial` for every parameter, branches after the choice that opened them; values by dotted path.
+
+        Paths are asked for in alphabetical order within a level, so that an edit of their order changes nothing.
+        """
+        params: dict[str, Any] = {}
+        self._suggest(trial, params)
+        return params
+
+    def _suggest(self, trial: Suggester, params: dict[str, Any]) -> None:
+        for path in sorted(self._domains):
+            domain = self._domains[path]
+            value = params[path] = domain.suggest(trial, path)
+            if isinstance(domain, Choice):
+                domain.branch(value)._suggest(trial, params)
+
+    def validate(self, params: Mapping[str, Any]) -> None:
+        """Whether `params` is one point of the space: every active parameter there, in its domain, and nothing else.
+
+        Raises UserError naming the first path that is missing, outside its domain, in a branch not taken, or unknown.
+        """
+        active: set[str] = set()
+        self._validate(params, active)
+        for path, value in params.items():
+            if path in active:
+                continue
+            for parameter in self.describe():
+                if parameter.path == path:
+                    raise UserError(f"{parameter}: not searched with these choices, found {value!r}")
+            raise unknown("", "parameter", path, self.parameters())
+
+    def _validate(self, params: Mapping[str, Any], active: set[str]) -> None:
+        for path, domain in self._domains.items():
+            if path not in params:
+                raise UserError(f"{path}: missing; it must be {domain.kind} {domain.range}")
+            problem = domain.problem(params[path])
+            if problem:
+                raise UserError(f"{path}: {problem}")
+            active.add(path)
+            if isinstance(domain, Choice):
+                domain.branch(params[path])._validate(params, active)
+
+    def parameters(self) -> dict[str, Domain]:
+        """All parameters of all branches, each choice before what it brings."""
+        return {parameter.path: parameter.domain for parameter in self.describe()}
+
+    def conditional(self) -> set[str]:
+        """The paths that live only in branches."""
+        return set(self.parameters()) - set(self._domains)
+
+    def describe(self) -> list[Parameter]:
+        """All parameters with the conditions under which they are searched, each choice before what it brings."""
+        found: dict[str, tuple[Domain, list[Chain]]] = {}
+        for path, domain, chain in self._walk(()):
+            found.setdefault(path, (domain, []))[1].append(chain)
+        return [
+            Parameter(path, domain, tuple(chain for chain in chains if chain))
+            for path, (domain, chains) in found.items()
+        ]
+
+    def _walk(self, chain: Chain) -> Iterator[tuple[str, Domain, Chain]]:
+        for path, domain in self._domains.items():
+            yield path, domain, chain
+            if isinstance(domain, Choice):
+                for value, branch in zip(domain.choices, domain.branches, strict=True):
+                    yield from branch._walk((*chain, (path, value)))
+
+    def overlaps(self) -> list[tuple[str, str]]:
+        """Pairs (path, longer path) where a parameter's path is also the beginning of another's.
+
+        Right for `regularization.mixup` beside `regularization.mixup.prob`; whether it is right elsewhere, who knows
+        the configuration decides.
+        """
+        paths = sorted(self.parameters())
+        return [(a, b) for a in paths for b in paths if b.startswith(a + ".")]
+
+    def size(self) -> int | None:
+        """How many points the space has, None when a parameter is a continuum.
+
+        An upper bound where two choices that are made at once bring the same parameter.
+        """
+        total = 1
+        for domain in self._domains.values():
+            if isinstance(domain, Choice):
+                sizes = [branch.size() for branch in domain.branches]
+                known = [size for size in sizes if size is not None]
+                if len(known) < len(sizes):
+                    return None
+                total *= sum(known)
+            elif domain.size is None:
+                return None
+            else:
+                total *= domain.size
+        return total
+
+    def endless(self) -> str | None:
+        """The first parameter, in any branch, that has no finite list of values; None when all have one."""
+        for path, domain in self.parameters().items():
+            if not isinstance(domain, Choice) and domain.size is None:
+                return path
+        return None
+
+    def grid(self) -> dict[str, list[Any]]:
+        """The finite list of values of every parameter.
+
+        Raises UserError for a space with branches and for a Float without a step.
+        """
+        conditional = next((parameter for parameter in self.describe() if parameter.when), None)
+        if conditional is not None:
+            raise UserError(
+                f"{label(self._where, conditional.path)}: a grid cannot hold parameters of a branch",
+                hint="sampler: brute_force goes through spaces with branches",
+            )
+        endless = self.endless()
+        if endless is not None:
+            raise UserError(f"{label(self._where, endless)}: a grid needs a finite list of values; give it a step")
+        return {path: list(domain.values() or ()) for path, domain in self._domains.items()}
+
+
+def join(prefix: str, key: Any, where: str) -> str:
+    """The path of `key` below `prefix`; an empty key stands for the prefix itself. UserError for what is no path."""
+    if not isinstance(key, str):
+        raise UserError(f"{label(where, prefix)}: a parameter's path must be text, found {key!r}")
+    path = f"{prefix}.{key}" if prefix and key else prefix or key
+    if not all(path.split(".")) or path != path.strip():
+        raise UserError(f"{label(where, path)}: {path!r} is not a path; write words joined by single dots")
+    return path
+
+
+def label(where: str, path: str) -> str:
+    """How error sentences call a path."""
+    return ".".join(part for part in (where, path) if part)
+
+
+def _check_tree(space: Space, where: str, outside: frozenset[str], seen: dict[str, Domain]) -> None:
+    """No path twice on the way to a leaf, one domain for a path wherever it stands."""
+    inside = outside | frozenset(space)
+    for path, domain in space.items():
+        if path in outside:
+            raise UserError(f"{label(where, path)}: is searched outside this branch too; keep one")
+        if seen.setdefault(path, domain) != domain:
+            raise UserError(
+                f"{label(where, path)}: has another domain in another branch ({domain.range}; {seen[path].range}); "
+                "the same path must have the same domain"
+            )
+        if isinstance(domain, Choice):
+            for value, branch in zip(domain.choices, domain.branches, strict=True):
+                _check_tree(branch, label(where, f"{path}.choices.{value}"), inside, seen)
