@@ -1,4 +1,26 @@
-"""Plotly figures of a study and the self-contained HTML page made of them.
+"""Plotly figures of a study, one function and module each, and the self-contained HTML page made of them.
 
-Reads a plain `optuna.Study` and nothing else; no writing to the study, no Ray, no SQL lives here.
+Reads a plain `optuna.Study` and nothing else: nothing here writes to a study, and no Ray or SQL may come in.
 """
+
+from hpo.report.history import plot_history
+from hpo.report.importances import plot_importances
+from hpo.report.learning_curves import plot_learning_curves
+from hpo.report.learning_rates import plot_learning_rates
+from hpo.report.look import NothingToShow
+from hpo.report.page import write_report
+from hpo.report.pareto_front import plot_pareto_front
+from hpo.report.slices import plot_slices
+from hpo.report.timeline import plot_timeline
+
+__all__ = [
+    "NothingToShow",
+    "plot_history",
+    "plot_importances",
+    "plot_learning_curves",
+    "plot_learning_rates",
+    "plot_pareto_front",
+    "plot_slices",
+    "plot_timeline",
+    "write_report",
+]

@@ -1,0 +1,172 @@
+"""The report: one HTML page that needs no network, made of the figures and tables of this folder."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+import plotly.graph_objects as go
+from optuna.study import Study
+from plotly.offline import get_plotlyjs
+
+from hpo.errors import UserError
+from hpo.report import tables
+from hpo.report.history import plot_history
+from hpo.report.importances import plot_importances
+from hpo.report.learning_curves import plot_learning_curves
+from hpo.report.learning_rates import plot_learning_rates
+from hpo.report.look import NothingToShow, text
+from hpo.report.pareto_front import plot_pareto_front
+from hpo.report.reading import Objective, objectives, spec_of
+from hpo.report.slices import plot_slices
+from hpo.report.timeline import plot_timeline
+
+# the tools are named, because plotly's own choice may hold one that would send the data away
+_CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page. `body` gives markup or a figure; NothingToShow puts its sentence there instead."""
+
+    key: str
+    heading: str
+    note: str
+    body: Callable[[Study], str | go.Figure]
+
+
+def write_report(study: Study, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
+    """Write the report of `study` to `path`, replacing a file there, and return its absolute path.
+
+    title: heading of the page, the study's name by default. The page (5 MB, most of it plotly.js) asks nothing of
+    the network and works for any Optuna study: empty, failed, running, with several objectives. Text from the study
+    cannot act as markup, and passwords in URLs are masked. Raises UserError when `path` cannot be written.
+    """
+    target = Path(path).absolute()
+    page = render(study, title=title)
+    try:
+        # a reader, or a kill, never meets half a page
+        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise UserError(f"{target}: the report cannot be written there: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(draft, 0o666 & ~umask)
+        os.replace(draft, target)
+    except OSError as error:
+        Path(draft).unlink(missing_ok=True)
+        raise UserError(f"{target}: the report cannot be written there: {error.strerror}") from error
+    return target
+
+
+def render(study: Study, *, title: str | None = None) -> str:
+    """The page as text."""
+    heading = text(title if title is not None else study.study_name)
+    figures: dict[str, go.Figure] = {}
+    shown = list(sections(study))
+    body = "".join(_section(section, study, figures) for section in shown)
+    links = "".join(f'<a href="#{section.key}">{text(section.heading)}</a>' for section in shown)
+    scripts = [get_plotlyjs(), _drawing(figures)]
+    written = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{heading}</title>
+<style>{resources.files("hpo.report").joinpath("page.css").read_text(encoding="utf-8")}</style>
+<script>{scripts[0]}</script>
+</head>
+<body>
+<header><h1>{heading}</h1>{tables.sweep(study)}{tables.header(study)}</header>
+<nav>{links}</nav>
+<noscript><p class="empty">The figures are drawn by JavaScript, which is switched off here.</p></noscript>
+{body}
+<footer>Written {written} by hpo {text(metadata.version("hpo"))}. This page is complete: it loads nothing.</footer>
+<script>{scripts[1]}</script>
+</body>
+</html>
+"""
+
+
+def sections(study: Study) -> Iterator[Section]:
+    """The parts of the page in order; which there are depends on the study's objectives and on whose loop it ran."""
+    named = objectives(study)
+    several = len(named) > 1
+    if several:
+        yield Section(
+            "front", "Pareto front", "Trials that no other trial beats in every objective.", plot_pareto_front
+        )
+        yield Section("winner", "Trials of the front", "", tables.winner)
+    else:
+        yield Section("winner", "Winner", "", tables.winner)
+        note = "Each trial's value; a pruned trial stands where it was stopped."
+        yield Section("history", "Optimization history", note, plot_history)
+    note = "Reported values by step. Click a name in the legend to hide or show its trials."
+    yield Section("curves", "Learning curves", note, plot_learning_curves)
+    if spec_of(study).get("task"):
+        yield Section("rates", "Learning rates", "Of the ten best trials; the best one in orange.", plot_learning_rates)
+    note = (
+        "Shares of the parameters in being among the best tenth. Below 50 completed trials take it as a hint, "
+        "and what was searched narrowly cannot show its weight."
+    )
+    yield Section("importances", "Importances", note, plot_importances)
+    for objective in named:
+        yield _slices(objective, several)
+    yield Section("timeline", "Timeline", "Rows are as many as trials ran at once.", plot_timeline)
+    yield Section("failures", "Failures", "", tables.failures)
+
+
+def _slices(objective: Objective, several: bool) -> Section:
+    heading = f"Slices: {objective.name}" if several else "Slices"
+    note = "Value against each parameter, completed trials, later ones darker."
+    return Section(f"slices{objective.index}", heading, note, lambda study: plot_slices(study, objective.index))
+
+
+def _section(section: Section, study: Study, figures: dict[str, go.Figure]) -> str:
+    try:
+        body = section.body(study)
+    except NothingToShow as reason:
+        inner = f'<p class="empty">{text(reason)}</p>'
+    else:
+        note = f'<p class="note">{text(section.note)}</p>' if section.note else ""
+        if isinstance(body, str):
+            inner = note + body
+        else:
+            figures[section.key] = body
+            # the height is known before the figure is drawn, so nothing jumps
+            inner = f'{note}<div class="plot" id="plot-{section.key}" style="height:{body.layout.height}px"></div>'
+    return f'<section id="{section.key}"><h2>{text(section.heading)}</h2>{inner}</section>\n'
+
+
+def _drawing(figures: dict[str, go.Figure]) -> str:
+    # plotly writes <, > and / of the data as \u escapes, so no text in it can end the script
+    data = ",".join(f'"plot-{key}":{figure.to_json(engine="json")}' for key, figure in figures.items())
+    return (
+        f"const figures={{{data}}};"
+        "for(const [id,figure] of Object.entries(figures))"
+        f"Plotly.newPlot(id,figure.data,figure.layout,{json.dumps(_CONFIG)});"
+    )
+
+
+def _policy(scripts: list[str]) -> str:
+    """Only these two scripts may run, nothing may be loaded or sent: it holds even where escaping is forgotten."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
