@@ -1,0 +1,42 @@
+"""The two registries of this room and the contracts of their entries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpo.registry import Entry, Registry
+from hpo.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TaskEntry(Entry):
+    """A named task: its fields are the task's options, `make` loads the data.
+
+    `make` must give the same arrays at every call with the same options, on every machine: a split that is drawn hangs
+    on an option (`split_seed`), never on a trial's seed.
+    """
+
+    def make(self) -> Task:
+        """The task's data, model, loss and metrics."""
+        raise NotImplementedError
+
+
+class ModelEntry(Entry):
+    """A named architecture: its fields are what a search space may vary.
+
+    `build` draws initial weights from torch's global generator only, which the training loop seeds. It puts an
+    `nn.Dropout(0.0)` where dropout may act: `regularization.dropout` sets the rate.
+    """
+
+    def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """A fresh module for inputs (batch, *input_shape) and scores (batch, outputs).
+
+        Raises UserError when the architecture cannot take inputs of that shape.
+        """
+        raise NotImplementedError
+
+
+tasks: Registry[TaskEntry] = Registry("task", "hpo.tasks.datasets")
+models: Registry[ModelEntry] = Registry("model", "hpo.tasks.models")

@@ -1,0 +1,113 @@
+"""`TrainingConfig`: everything that a search space may vary, frozen and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
+
+from hpo.errors import UserError
+from hpo.schema import Frozen, check, nest
+from hpo.tasks import ModelEntry, models
+from hpo.training.initializers import Initializer, initializers
+from hpo.training.losses import Loss, losses
+from hpo.training.optimizers import Optimizer, optimizers
+from hpo.training.regularization import Regularization
+from hpo.training.schedules import Array, Schedule, schedules
+
+if TYPE_CHECKING:
+    from hpo.tasks import Task
+
+
+class TrainingConfig(Frozen):
+    """One configuration of a training. A section is a registry entry: `"cosine"` or `{name: cosine, floor: 0.1}`.
+
+    `TrainingConfig.for_task(task)` gives the type to validate with; `with_paths`, `as_paths` and `paths` speak of its
+    values as dotted paths. Dotted and nested keys mean the same.
+    """
+
+    model: Annotated[ModelEntry, models] = Field(
+        default_factory=lambda: models.parse("mlp"), description="the architecture"
+    )
+    optimizer: Annotated[Optimizer, optimizers] = Field(
+        default_factory=lambda: optimizers.parse("adamw"), description="how gradients move the weights"
+    )
+    schedule: Annotated[Schedule, schedules] = Field(
+        default_factory=lambda: schedules.parse("constant"), description="the learning rate over time"
+    )
+    initializer: Annotated[Initializer, initializers] = Field(
+        default_factory=lambda: initializers.parse("default"), description="how the first weights are drawn"
+    )
+    regularization: Regularization = Field(
+        default_factory=Regularization, description="regularizers by name; absent or 0 is off"
+    )
+    loss: Annotated[Loss, losses] = Field(
+        default_factory=lambda: losses.parse("cross_entropy"), description="what is minimized"
+    )
+    epochs: int = Field(20, ge=1, description="passes over the training data")
+    batch_size: int = Field(32, ge=1, description="examples of one step; the last batch of an epoch may be smaller")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16 runs the forward pass under autocast; weights stay float32"
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="initial weights, data order and dropout hang on it and on nothing else",
+        json_schema_extra={"set_by": "seed"},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dotted_is_nested(cls, raw: Any) -> Any:
+        return nest(raw) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _regularizers_fit_the_loss(self) -> TrainingConfig:
+        for name, entry in self.regularization.items():
+            try:
+                entry.fits(self.loss)
+            except ValueError as error:
+                mistake = PydanticCustomError("invalid_entry", "{text}", {"text": str(error)})
+                raise ValidationError.from_exception_data(
+                    "regularization", [{"type": mistake, "loc": ("regularization", name), "input": entry}]
+                ) from None
+        return self
+
+    @classmethod
+    def for_task(cls, task: Task) -> type[TrainingConfig]:
+        """The type of this task's configs: a free `model` mapping when the task brings its own model function.
+
+        Its `loss` defaults to the task's. Raises UserError for a loss or targets that do not fit.
+        """
+        own: type[TrainingConfig] = OwnModelConfig if task.model is not None else cls
+        try:
+            loss = losses.parse(task.loss)
+        except PydanticCustomError as error:
+            raise UserError(f"task.loss: {error.message()}") from None
+        if loss.classes != task.has_classes:
+            wanted = "integer classes" if loss.classes else "floats"
+            raise UserError(f"task.loss: {loss.name} needs targets that are {wanted}")
+        if loss == cls.model_fields["loss"].get_default(call_default_factory=True):
+            return own
+        return create_model(own.__name__, __base__=own, loss=(Annotated[Loss, losses], loss))
+
+
+class OwnModelConfig(TrainingConfig):
+    """The config of a task with its own model function: `model` is any mapping, handed to that function."""
+
+    model: dict[str, Any] = Field(default_factory=dict, description="what the task's own model function reads")  # type: ignore[assignment]
+
+
+def lr_curve(config: TrainingConfig | Mapping[str, Any], steps: int) -> Array:
+    """Learning rates of `steps` optimizer steps, float64; what the loop uses, bit for bit.
+
+    config: a TrainingConfig or a mapping for one, nested or dotted; its `model` does not matter.
+    Raises UserError for a bad config, or a warmup that is too long.
+    """
+    if not isinstance(config, TrainingConfig):
+        if not isinstance(config, Mapping):
+            raise UserError(f"config: must be a TrainingConfig or a mapping, found {type(config).__name__}")
+        config = check(OwnModelConfig, {key: value for key, value in nest(config).items() if key != "model"})
+    return config.optimizer.lr * config.schedule.factors(steps)

@@ -1,0 +1,230 @@
+"""The training loop: five slots (`slots.py`), one state mapping, no callbacks.
+
+It is deterministic: the same config, task, device and number of threads give the same bits, interrupted or not. The
+number of threads is the caller's to set. Data lies on the device as a whole and is batched by index.
+
+N examples, B of a batch, T optimizer steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hpo.errors import UserError
+from hpo.tasks import Task
+from hpo.training.config import TrainingConfig, lr_curve
+from hpo.training.evaluation import Data, check_loss, measure, on_device, pick_device
+from hpo.training.losses import LossFunction
+from hpo.training.randomness import Randomness, seeded
+from hpo.training.slots import Penalty, Slots, off
+from hpo.training.tracked import TrackedConfig
+from hpo.training.trial import Diverged, Progress, Trial, Verdict
+
+log = logging.getLogger("hpo.training")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: the network whose weights were evaluated last, on its device, in training mode.
+
+    metrics: of the last epoch, empty when none was trained.  history: every epoch, also those of earlier attempts.
+    unread: paths below `model.` that the task's own model function did not read.
+    """
+
+    net: nn.Module
+    metrics: Mapping[str, float]
+    history: tuple[Progress, ...]
+    unread: tuple[str, ...]
+
+
+class Part(Protocol):
+    """Something that changes while training, and can be put back."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+class History:
+    """The reports so far; how many there are is the loop's position. Its steps are epochs, counted from 1."""
+
+    def __init__(self) -> None:
+        self.reports: list[dict[str, float]] = []
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.reports)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The reports."""
+        return {"reports": self.reports}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self.reports = list(state["reports"])
+
+
+def train_task(
+    config: TrainingConfig,
+    task: Task,
+    trial: Trial,
+    device: str | torch.device | None = None,
+    until: int | None = None,
+) -> Trained:
+    """Train one configuration, reporting `train_loss`, `val_loss` and `val_<metric>` to `trial` after every epoch.
+
+    train_loss: mean of the epoch's training losses, label smoothing included, penalties not.
+    device: CUDA where there is one, or the CPU.  until: leave after this epoch; the schedule still spans all of them.
+    A trial that was put back or killed goes on from its checkpoint and ends with the same bits. An answer other than
+    GO_ON ends the training; it stands in `trial.verdict`.
+    Raises Diverged for NaN or infinity, UserError for a config that does not fit the task.
+    """
+    place = pick_device(device)
+    data = on_device(task, place)
+    with seeded(config.seed, place) as random:
+        random.start("weights")
+        net, unread = build(config, task, place)
+        run = _Run(config, data, trial, net, random)
+        run.restore()
+        run.train(until or config.epochs)
+    reports = run.history.reports
+    history = tuple(Progress(epoch, report) for epoch, report in enumerate(reports, 1))
+    return Trained(run.slots.average.shadow, reports[-1] if reports else {}, history, unread)
+
+
+def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network with its first weights on `device`, and the paths that the task's own model function left unread."""
+    check_loss(task, config.loss)
+    unread: tuple[str, ...] = ()
+    if task.model is None:
+        net = config.model.build(task.input_shape, task.outputs)
+    else:
+        read = TrackedConfig(dict(config.model))
+        net = task.model(read)
+        if not isinstance(net, nn.Module):
+            raise UserError(f"task.model: must return a torch.nn.Module, returned {type(net).__name__}")
+        unread = tuple(f"model.{path}" for path in read.unread(read.paths()))
+    config.initializer.apply(net)
+    for regularizer in config.regularization.values():
+        regularizer.prepare(net)
+    return net.to(device).train(), unread
+
+
+def fill_slots(config: TrainingConfig, net: nn.Module) -> Slots:
+    """The slots of one training, filled by its regularizers in alphabetical order."""
+    slots = off(net)
+    for regularizer in config.regularization.values():
+        if regularizer.strength > 0:
+            slots = regularizer.fill(slots)
+    return slots
+
+
+class _Run:
+    """One attempt at one configuration. All that changes while it trains is in `state`."""
+
+    def __init__(self, config: TrainingConfig, data: Data, trial: Trial, net: nn.Module, random: Randomness) -> None:
+        self.config, self.data, self.trial, self.net, self.random = config, data, trial, net, random
+        self.x_N, self.y_N = data.splits["train"]
+        if config.batch_size > len(self.x_N):
+            raise UserError(
+                f"batch_size: must be at most the {len(self.x_N)} training examples, found {config.batch_size}"
+            )
+        self.steps = math.ceil(len(self.x_N) / config.batch_size)
+        self.lr_T: list[float] = lr_curve(config, self.steps * config.epochs).tolist()
+        self.optimizer = config.optimizer.build([p for p in net.parameters() if p.requires_grad])
+        self.slots = fill_slots(config, net)
+        self.train_loss = config.loss.build(config.regularization.smoothing)
+        self.val_loss = config.loss.build()
+        self.history = History()
+        self.state: dict[str, Part] = {
+            "net": net,
+            "optimizer": self.optimizer,
+            "average": self.slots.average,
+            "history": self.history,
+        }
+
+    def train(self, last: int) -> None:
+        history, trial = self.history, self.trial
+        # a report may have been lost with the process that saved its epoch
+        going = history.epoch == 0 or trial.go_on(history.epoch, history.reports[-1])
+        while going and history.epoch < last:
+            losses = self.one_epoch(history.epoch)
+            history.reports.append(self.measured(losses))
+            if trial.checkpoint_due:
+                self.save()
+            going = trial.go_on(history.epoch, history.reports[-1])
+        if trial.verdict is Verdict.PUT_BACK:
+            self.save()
+
+    def one_epoch(self, epoch: int) -> list[Tensor]:
+        """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
+        random, slots, net, optimizer = self.random, self.slots, self.net, self.optimizer
+        loss = partial(backward, net, self.train_loss, slots.penalty, precision(self.config, self.x_N.device))
+        random.start("epoch", epoch)
+        order_N = torch.randperm(len(self.x_N), generator=random.order).to(self.x_N.device)
+        lr_T = self.lr_T[epoch * self.steps :]
+        losses = []
+        for lr, rows_B in zip(lr_T, torch.split(order_N, self.config.batch_size), strict=False):
+            x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), random.generator)
+            losses.append(slots.gradient(net, partial(loss, x_B, y_B)))
+            optimizer.step(lr)
+            slots.average.update(net)
+        return losses
+
+    def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
+        """The epoch's metrics; the one place where the host waits for the device."""
+        losses_T = torch.stack(list(losses)).double()
+        sizes_T = torch.full_like(losses_T, self.config.batch_size)
+        sizes_T[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
+        train_loss = (losses_T * sizes_T).sum() / len(self.x_N)
+        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.val_loss)}
+        values = torch.stack([value.double() for value in found.values()]).tolist()
+        if not math.isfinite(values[0]):
+            batch = 1 + int((~losses_T.isfinite()).nonzero()[0])
+            raise Diverged(self.history.epoch + 1, "train_loss", values[0], f" (batch {batch} of {self.steps})")
+        return dict(zip(found, values, strict=True))
+
+    def save(self) -> None:
+        parts = {name: part.state_dict() for name, part in self.state.items()}
+        self.trial.checkpoint({**parts, "config": self.config.model_dump(mode="json")})
+
+    def restore(self) -> None:
+        """Take the trial's checkpoint back, unless it is of another configuration."""
+        saved = self.trial.resume_from
+        if saved is None:
+            return
+        if saved.get("config") != self.config.model_dump(mode="json"):
+            log.warning("the checkpoint of trial %d is of another configuration; starting anew", self.trial.number)
+            return
+        for name, part in self.state.items():
+            part.load_state_dict(saved[name])
+
+
+def backward(
+    net: nn.Module,
+    loss: LossFunction,
+    penalty: Penalty,
+    context: Callable[[], AbstractContextManager[Any]],
+    x_B: Tensor,
+    y_B: Tensor,
+) -> Tensor:
+    """Forward and backward over one batch; adds to `.grad`, gives the loss without its penalty."""
+    with context():
+        value = loss(net(x_B), y_B)
+    penalty(net, value).backward()  # type: ignore[no-untyped-call]
+    return value.detach()
+
+
+def precision(config: TrainingConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """The context of a forward pass in the config's precision."""
+    dtype: torch.dtype = getattr(torch, config.precision)
+    return nullcontext if dtype is torch.float32 else partial(torch.autocast, device.type, dtype=dtype)

@@ -1,0 +1,192 @@
+"""A config as dotted paths: which there are, a config as a flat mapping, and a config with some of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from hpo.errors import unknown
+from hpo.registry import Entry, Registry
+from hpo.schema import check, flatten, nest
+from hpo.training.config import TrainingConfig
+from hpo.training.regularization import Regularization
+from hpo.training.regularizers import regularizers
+
+Kind = Literal["int", "float", "str", "bool", "any"]
+_KINDS: dict[Any, Kind] = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
+C = TypeVar("C", bound=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class Path:
+    """What may stand at one dotted path.
+
+    kind: "any" where only the task's own model function knows. choices: the allowed values, None when they are no list.
+    low, high: bounds, None when open; `low_open`, `high_open` say that the bound itself is not allowed.
+    entries: names of the registry entries that have this field, () when every config has it.
+    set_by: the key of a sweep that sets it, when a search space and a base must not.
+    """
+
+    kind: Kind
+    choices: tuple[Any, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+    default: Any = None
+    description: str = ""
+    entries: tuple[str, ...] = ()
+    set_by: str | None = None
+
+
+class Paths(dict[str, Path]):
+    """All legal paths of a config type; `free` are prefixes below which every path is legal."""
+
+    def __init__(self, known: Mapping[str, Path], free: tuple[str, ...] = ()) -> None:
+        super().__init__(known)
+        self.free = free
+
+    def find(self, path: str, where: str = "") -> Path:
+        """The Path at `path`, which may also be spelled with the main field (`regularization.dropout.rate`).
+
+        Raises UserError, beginning with `where`, that names the nearest path.
+        """
+        found = self.get(path) or self.get(canonical(path))
+        if found is not None:
+            return found
+        if path.startswith(self.free):
+            return Path("any", description="read by the task's own model function")
+        raise unknown(where, "path", path, self)
+
+
+def paths(config_type: type[TrainingConfig] = TrainingConfig) -> Paths:
+    """Every legal dotted path of `config_type` by its canonical name, entries of plugins included.
+
+    A field that several entries have (`schedule.floor`) is one path whose bounds are the widest of theirs.
+    """
+    known: dict[str, Path] = {}
+    free: list[str] = []
+    own = _properties(config_type)
+    for field, info in config_type.model_fields.items():
+        registry = _registry(config_type, field)
+        if registry is not None:
+            default = info.get_default(call_default_factory=True)
+            known[f"{field}.name"] = Path(
+                "str", tuple(registry.entries), default=default.name, description=info.description or ""
+            )
+            for entry in registry.entries.values():
+                for name, path in _fields(entry):
+                    _add(known, f"{field}.{name}", path)
+        elif info.annotation is Regularization:
+            for entry_name, regularizer in regularizers.entries.items():
+                for name, path in _fields(regularizer):
+                    _add(known, canonical(f"{field}.{entry_name}.{name}"), path)
+        elif info.annotation == dict[str, Any]:
+            free.append(f"{field}.")
+        else:
+            known[field] = _path(own[field])
+    return Paths(known, tuple(free))
+
+
+def canonical(path: str) -> str:
+    """The one name of a path: `regularization.dropout.rate` is `regularization.dropout`."""
+    parts = path.split(".")
+    if len(parts) == 3 and parts[0] == "regularization":
+        entry = regularizers.entries.get(parts[1])
+        if entry is not None and parts[2] == entry.main:
+            return ".".join(parts[:2])
+    return path
+
+
+def as_paths(config: TrainingConfig) -> dict[str, Any]:
+    """`config` as a flat mapping of canonical paths; `with_paths(type(config)(), as_paths(config)) == config`."""
+    flat = flatten(config.model_dump(mode="json"))
+    return {canonical(path): value for path, value in flat.items() if not isinstance(value, Mapping)}
+
+
+def with_paths(config: C, values: Mapping[str, Any]) -> C:
+    """`config` with some paths changed; nested and dotted keys mean the same.
+
+    Where a section's name changes, what the old entry had is dropped and the new entry's defaults stand.
+    Raises UserError with one sentence for a path that does not exist or a value that it cannot have.
+    """
+    kind = type(config)
+    changes = {_spelled(kind, path): value for path, value in flatten(nest(values)).items()}
+    known = paths(kind)
+    for path in changes:
+        known.find(path, "config")
+    before = as_paths(config)
+    for section in kind.model_fields:
+        name = f"{section}.name"
+        if name in changes and name in before and changes[name] != before[name]:
+            before = {path: value for path, value in before.items() if not path.startswith(f"{section}.")}
+    return check(kind, nest({**before, **changes}))
+
+
+def _spelled(kind: type[TrainingConfig], path: str) -> str:
+    """`schedule: cosine` names the entry."""
+    field = kind.model_fields.get(path)
+    return f"{path}.name" if field is not None and _registry(kind, path) is not None else canonical(path)
+
+
+def _registry(kind: type[TrainingConfig], field: str) -> Registry[Any] | None:
+    return next((item for item in kind.model_fields[field].metadata if isinstance(item, Registry)), None)
+
+
+def _fields(entry: type[Entry]) -> Iterator[tuple[str, Path]]:
+    for name, schema in _properties(entry).items():
+        yield name, replace(_path(schema), entries=(entry.registered_as,))
+
+
+def _properties(model: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = model.model_json_schema()
+    return dict(schema.get("properties", {}))
+
+
+def _path(schema: dict[str, Any]) -> Path:
+    """What a field's JSON Schema says of it; the first kind of an optional one."""
+    one = next((option for option in schema.get("anyOf", []) if option.get("type") != "null"), schema)
+    choices = one.get("enum", [one["const"]] if "const" in one else None)
+    return Path(
+        kind=_KINDS.get(one.get("type"), "any"),
+        choices=tuple(choices) if choices else None,
+        low=one.get("minimum", one.get("exclusiveMinimum")),
+        high=one.get("maximum", one.get("exclusiveMaximum")),
+        low_open="exclusiveMinimum" in one,
+        high_open="exclusiveMaximum" in one,
+        default=schema.get("default"),
+        description=schema.get("description", ""),
+        set_by=schema.get("set_by"),
+    )
+
+
+def _add(known: dict[str, Path], name: str, path: Path) -> None:
+    """Put `path` in, as wide as every entry that has it allows."""
+    other = known.get(name)
+    if other is None:
+        known[name] = path
+        return
+    low, low_open = _wider(other.low, other.low_open, path.low, path.low_open, min)
+    high, high_open = _wider(other.high, other.high_open, path.high, path.high_open, max)
+    both = other.choices is not None and path.choices is not None
+    known[name] = replace(
+        other,
+        kind=other.kind if other.kind == path.kind else "any",
+        choices=tuple(dict.fromkeys((*(other.choices or ()), *(path.choices or ())))) if both else None,
+        low=low,
+        low_open=low_open,
+        high=high,
+        high_open=high_open,
+        entries=(*other.entries, *path.entries),
+    )
+
+
+def _wider(
+    first: float | None, first_open: bool, second: float | None, second_open: bool, outer: Any
+) -> tuple[float | None, bool]:
+    if first is None or second is None:
+        return None, False
+    if first == second:
+        return first, first_open and second_open
+    return (first, first_open) if outer(first, second) == first else (second, second_open)
