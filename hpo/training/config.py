@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpo.errors import UserError
+from hpo.registry import Registry
 from hpo.schema import Frozen, check, nest
 from hpo.tasks import ModelEntry, models
 from hpo.training.initializers import Initializer, initializers
@@ -61,7 +62,7 @@ class TrainingConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _dotted_is_nested(cls, raw: Any) -> Any:
-        return nest(raw) if isinstance(raw, Mapping) else raw
+        return cls._with_names(nest(raw)) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
     def _regularizers_fit_the_loss(self) -> TrainingConfig:
@@ -74,6 +75,14 @@ class TrainingConfig(Frozen):
                     "regularization", [{"type": mistake, "loc": ("regularization", name), "input": entry}]
                 ) from None
         return self
+
+    @classmethod
+    def _with_names(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """A section that names no entry is of its default one: `{optimizer: {lr: 0.1}}`."""
+        for field, below in tree.items():
+            if isinstance(below, Mapping) and "name" not in below and registry_of(cls, field) is not None:
+                tree[field] = {"name": cls.model_fields[field].get_default(call_default_factory=True).name, **below}
+        return tree
 
     @classmethod
     def for_task(cls, task: Task) -> type[TrainingConfig]:
@@ -98,6 +107,12 @@ class OwnModelConfig(TrainingConfig):
     """The config of a task with its own model function: `model` is any mapping, handed to that function."""
 
     model: dict[str, Any] = Field(default_factory=dict, description="what the task's own model function reads")  # type: ignore[assignment]
+
+
+def registry_of(config_type: type[TrainingConfig], field: str) -> Registry[Any] | None:
+    """The registry whose entries may stand in `field`; None for a field of another kind, or none."""
+    info = config_type.model_fields.get(field)
+    return next((item for item in info.metadata if isinstance(item, Registry)), None) if info else None
 
 
 def lr_curve(config: TrainingConfig | Mapping[str, Any], steps: int) -> Array:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from hpo.errors import unknown
-from hpo.registry import Entry, Registry
+from hpo.errors import UserError, nearest
+from hpo.registry import Entry
 from hpo.schema import check, flatten, nest
-from hpo.training.config import TrainingConfig
+from hpo.training.config import TrainingConfig, registry_of
 from hpo.training.regularization import Regularization
 from hpo.training.regularizers import regularizers
 
@@ -57,7 +57,11 @@ class Paths(dict[str, Path]):
             return found
         if path.startswith(self.free):
             return Path("any", description="read by the task's own model function")
-        raise unknown(where, "path", path, self)
+        near = nearest(path, self)
+        section = [name for name in self if name.startswith(f"{path.split('.')[0]}.")]
+        listed = ", ".join(section or dict.fromkeys(name.split(".")[0] for name in self))
+        question = f"; did you mean {near!r}?" if near else ";"
+        raise UserError(f"{where}: unknown path {path!r}{question} (allowed: {listed})".removeprefix(": "))
 
 
 def paths(config_type: type[TrainingConfig] = TrainingConfig) -> Paths:
@@ -69,7 +73,7 @@ def paths(config_type: type[TrainingConfig] = TrainingConfig) -> Paths:
     free: list[str] = []
     own = _properties(config_type)
     for field, info in config_type.model_fields.items():
-        registry = _registry(config_type, field)
+        registry = registry_of(config_type, field)
         if registry is not None:
             default = info.get_default(call_default_factory=True)
             known[f"{field}.name"] = Path(
@@ -105,33 +109,30 @@ def as_paths(config: TrainingConfig) -> dict[str, Any]:
     return {canonical(path): value for path, value in flat.items() if not isinstance(value, Mapping)}
 
 
-def with_paths(config: C, values: Mapping[str, Any]) -> C:
+def with_paths(config: C, values: Mapping[str, Any], where: str = "") -> C:
     """`config` with some paths changed; nested and dotted keys mean the same.
 
     Where a section's name changes, what the old entry had is dropped and the new entry's defaults stand.
-    Raises UserError with one sentence for a path that does not exist or a value that it cannot have.
+    Raises UserError with one sentence, beginning with `where`, for a path that does not exist or a value that it
+    cannot have.
     """
     kind = type(config)
-    changes = {_spelled(kind, path): value for path, value in flatten(nest(values)).items()}
     known = paths(kind)
-    for path in changes:
-        known.find(path, "config")
+    changes: dict[str, Any] = {}
+    for path, value in flatten(nest(values)).items():
+        # `schedule: cosine` names the entry
+        name = f"{path}.name" if registry_of(kind, path) is not None else canonical(path)
+        if name in changes:
+            raise UserError(f"{where}.{name}: given twice; keep one".lstrip("."))
+        if name not in kind.model_fields:
+            known.find(name, where)
+        changes[name] = value
     before = as_paths(config)
     for section in kind.model_fields:
         name = f"{section}.name"
         if name in changes and name in before and changes[name] != before[name]:
             before = {path: value for path, value in before.items() if not path.startswith(f"{section}.")}
-    return check(kind, nest({**before, **changes}))
-
-
-def _spelled(kind: type[TrainingConfig], path: str) -> str:
-    """`schedule: cosine` names the entry."""
-    field = kind.model_fields.get(path)
-    return f"{path}.name" if field is not None and _registry(kind, path) is not None else canonical(path)
-
-
-def _registry(kind: type[TrainingConfig], field: str) -> Registry[Any] | None:
-    return next((item for item in kind.model_fields[field].metadata if isinstance(item, Registry)), None)
+    return check(kind, nest({**before, **changes}), where)
 
 
 def _fields(entry: type[Entry]) -> Iterator[tuple[str, Path]]:

@@ -87,18 +87,16 @@ def _entry(name: str, raw: object) -> Regularizer:
     fields = dict(raw) if isinstance(raw, Mapping) else {"": raw}
     if "" in fields:  # the main field beside others, as dotted keys write it
         if entry.main in fields:
-            raise _mistake(f"{name}: given twice, also as {name}.{entry.main}; keep one")
+            raise _mistake(f"given twice, also as {name}.{entry.main}; keep one", name)
         fields[entry.main] = fields.pop("")
     if fields and entry.main not in fields:
-        raise _mistake(f"{name}.{next(iter(fields))}: has no effect without regularization.{name}, which is off")
+        raise _mistake(f"has no effect without regularization.{name}, which is off", name, next(iter(fields)))
     try:
         return entry.model_validate(fields)
     except ValidationError as error:
-        text = sentence(error, entry)
-        main = f"{entry.main}:"
-        raise _mistake(
-            f"{name}{text.removeprefix(entry.main)}" if text.startswith(main) else f"{name}.{text}"
-        ) from None
+        key, _, text = sentence(error, entry).partition(": ")
+        below = [] if key in {entry.main, "the file"} else key.split(".")
+        raise _mistake(text, name, *below) from None
 
 
 def _plain(entry: Regularizer) -> Any:
@@ -108,5 +106,7 @@ def _plain(entry: Regularizer) -> Any:
     return {entry.main: values[entry.main], **others} if others else values[entry.main]
 
 
-def _mistake(text: str) -> PydanticCustomError:
-    return PydanticCustomError("invalid_entry", "{text}", {"text": text})
+def _mistake(text: str, *loc: str) -> ValidationError:
+    """A validation error at `loc` below this section."""
+    error = PydanticCustomError("invalid_entry", "{text}", {"text": text})
+    return ValidationError.from_exception_data("regularization", [{"type": error, "loc": loc, "input": None}])

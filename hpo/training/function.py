@@ -1,0 +1,137 @@
+"""The shared training function: a task or a user's own loop, made callable by any process from plain data.
+
+A job travels to slots and lies behind exports; `load` imports the user's code once and gives `run(params, trial)`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import UserError, unknown
+from hpo.loader import Reference, load, run_file
+from hpo.schema import check
+from hpo.tasks import Task, tasks
+from hpo.training.config import TrainingConfig
+from hpo.training.paths import with_paths
+from hpo.training.tracked import TrackedConfig
+from hpo.training.trial import Trial, checked
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that came to its end. metrics: what the function returned; unread: parameters it never looked at."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+TrainingFunction = Callable[[Mapping[str, Any], Trial], Ended]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained, as data. base: what is not searched. folder: where the user's modules are looked for."""
+
+    base: Mapping[str, Any]
+    folder: str
+    plugins: tuple[Reference, ...] = ()
+
+    @abstractmethod
+    def load(self) -> TrainingFunction:
+        """Import what is needed; UserError with one sentence when the user's code cannot be used."""
+
+    def load_plugins(self) -> None:
+        """Register the entries of the user's own files."""
+        for plugin in self.plugins:
+            run_file(Path(plugin.source), "plugins")
+
+
+@dataclass(frozen=True)
+class TaskJob(TrainingJob):
+    """A registered task (`name`) or a user's function that makes one (`reference`), with its options."""
+
+    name: str | None = None
+    reference: Reference | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+
+    def make(self) -> Task:
+        """The task itself. Raises UserError for a function that raises or returns something else."""
+        if self.reference is None:
+            return tasks.parse({"name": self.name, **self.options}).make()
+        function = load(self.reference, "task", Path(self.folder))
+        try:
+            task = function(**self.options)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"task: {self.reference} raised {type(error).__name__}: {error}") from error
+        if not isinstance(task, Task):
+            raise UserError(f"task: {self.reference} must return an hpo.Task, returned {type(task).__name__}")
+        return task
+
+    def load(self) -> TrainingFunction:
+        """The loop of `hpo.training.loop` on this task."""
+        from hpo.training.loop import train_task
+
+        self.load_plugins()
+        task = self.make()
+        config = self.config_for(task)
+
+        def run(params: Mapping[str, Any], trial: Trial) -> Ended:
+            trained = train_task(with_paths(config, {**params, "seed": trial.seed}), task, trial)
+            return Ended(unread=tuple(path for path in trained.unread if path in params))
+
+        return run
+
+    def config_for(self, task: Task) -> TrainingConfig:
+        """The base configuration of this task. Raises UserError for what does not fit, objectives included."""
+        from hpo.training.evaluation import metric_names
+
+        reported = metric_names(task)
+        for metric in self.metrics:
+            if metric not in reported:
+                raise unknown("objective.metric", "metric of this task", metric, reported)
+        return check(TrainingConfig.for_task(task), self.base, "base")
+
+
+@dataclass(frozen=True)
+class OwnLoopJob(TrainingJob):
+    """A user's own `def train(config, trial)`."""
+
+    reference: Reference | None = None
+
+    def load(self) -> TrainingFunction:
+        """The user's function, given a config that knows what was read."""
+        assert self.reference is not None
+        self.load_plugins()
+        function = load(self.reference, "train", Path(self.folder))
+        if not callable(function):
+            raise UserError(f"train: {self.reference} must be a function train(config, trial)")
+
+        def run(params: Mapping[str, Any], trial: Trial) -> Ended:
+            import torch
+
+            torch.manual_seed(trial.seed)  # a plain script is reproducible without thinking of it
+            config = TrackedConfig(self.base, params)
+            returned = function(config, trial)
+            return Ended(_returned(returned, trial), tuple(config.unread(params)))
+
+        return run
+
+
+def _returned(returned: object, trial: Trial) -> Mapping[str, float]:
+    """What a user's function returned, as its last report."""
+    if returned is None:
+        return {}
+    if not isinstance(returned, Mapping):
+        raise UserError(
+            f"train: must return a mapping of final metrics or nothing, returned {type(returned).__name__}",
+            hint='return {"val_loss": value}',
+        )
+    step = trial.last.step if trial.last is not None else 0
+    return checked(step, returned).metrics if returned else {}
