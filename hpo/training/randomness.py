@@ -30,10 +30,13 @@ class Randomness:
         self.order = torch.Generator()  # on the CPU, so that devices agree about the order
 
     def start(self, *purpose: str | int) -> None:
-        """Seed the global generators of torch (all devices), NumPy and Python, and `generator`, for `purpose`."""
-        torch.manual_seed(derive(self.seed, *purpose))
-        np.random.seed(derive(self.seed, *purpose) % 2**32)
-        random.seed(derive(self.seed, *purpose))
+        """Seed the global generators of torch, NumPy and Python, and this object's two, for `purpose`."""
+        seed = derive(self.seed, *purpose)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits every kind of accelerator: 0.4 ms
+        if self.generator.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
         self.generator.manual_seed(derive(self.seed, *purpose, "mix"))
         self.order.manual_seed(derive(self.seed, *purpose, "order"))
 

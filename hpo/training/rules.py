@@ -103,21 +103,25 @@ class Adam(SlotRule):
         weight_decay: float,
         decoupled: bool,
     ) -> None:
+        # one tensor for all counts, so that counting is one kernel; each parameter has its own, as it may stand still
+        self.steps_P = torch.zeros(len(parameters), device=parameters[0].device if parameters else None)
         super().__init__(
             parameters,
             {
                 "mean": [torch.zeros_like(p) for p in parameters],
                 "square": [torch.zeros_like(p) for p in parameters],
-                "steps": [torch.zeros((), device=p.device) for p in parameters],
+                "steps": list(self.steps_P.unbind()),
             },
         )
         self.options: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": epsilon, "weight_decay": weight_decay}
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        self.count = torch._foreach_add_
 
     def move(self, parameters: list[Any], gradients: list[Any], slots: dict[str, list[Tensor]], lr: float) -> None:
         """See SlotRule."""
-        self.count(slots["steps"], 1)
+        if slots is self.slots:
+            self.steps_P += 1
+        else:
+            torch._foreach_add_(slots["steps"], 1)
         self.kernel(
             parameters,
             gradients,
