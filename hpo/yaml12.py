@@ -149,7 +149,7 @@ class _Builder:
 
     def _scalar(self, node: ScalarNode) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value
-        if node.tag == "!" or kind == "str":
+        if kind == "str":
             return text
         patterns = dict(_CORE)
         if kind not in patterns:
@@ -228,5 +228,12 @@ def _float_node(dumper: yaml.SafeDumper, value: float) -> ScalarNode:
     return dumper.represent_scalar(_TAG + "float", text)
 
 
+def _str_node(dumper: yaml.SafeDumper, value: str) -> ScalarNode:
+    # PyYAML folds at these as at line ends unless they are escaped
+    return dumper.represent_scalar(_TAG + "str", value, style='"' if _BREAKS & set(value) else None)
+
+
+_BREAKS = set("\r\x85\u2028\u2029")
 _Dumper.add_representer(float, _float_node)
+_Dumper.add_representer(str, _str_node)
 _Dumper.add_multi_representer(Enum, lambda dumper, item: dumper.represent_data(item.value))

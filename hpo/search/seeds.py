@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -27,13 +27,18 @@ class SeededSampler(BaseSampler):
 
     inner: the sampler that does the work. forget: its attributes that carry memory from one ask to the next (a warm
     start, say); they are set to None before each trial, because a restarted process would not have them.
+    alone: parameters to keep out of the sampler's joint model, drawn one by one. A model over a fixed set of parameters
+    (CMA-ES, GP, QMC) meets those of branches in some trials only and breaks, or gives up for good, when they vanish.
     Costs a few microseconds a trial. Call from one thread, like the sampler itself.
     """
 
-    def __init__(self, inner: BaseSampler, seed: int, forget: Sequence[str] = ()) -> None:
+    def __init__(
+        self, inner: BaseSampler, seed: int, forget: Collection[str] = (), alone: Collection[str] = ()
+    ) -> None:
         self.inner = inner
         self.seed = seed
         self._forget = tuple(forget)
+        self._alone = frozenset(alone)
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -47,8 +52,9 @@ class SeededSampler(BaseSampler):
         self.inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the sampler does."""
-        return self.inner.infer_relative_search_space(study, trial)
+        """As the sampler does, without the parameters that are to be drawn alone."""
+        joint = self.inner.infer_relative_search_space(study, trial)
+        return {name: domain for name, domain in joint.items() if name not in self._alone}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict
 
 from hpo.errors import UserError
 from hpo.registry import Entry, Registry
+from hpo.search.notices import experimental_allowed
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -30,7 +31,10 @@ Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
 
 
 class Pruner(Entry):
-    """When a trial is not worth going on with. Resources are the steps that are reported: epochs, for a task."""
+    """When a trial is not worth going on with. Resources are the steps that are reported: epochs, for a task.
+
+    An entry writes `make`; everybody else calls `check`, `build` and `reason`.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -40,12 +44,17 @@ class Pruner(Entry):
     """It compares trials step by step, as if each step were another problem; wrong where steps are epochs."""
 
     @abstractmethod
+    def make(self, max_resource: int | None) -> BasePruner:
+        """Optuna's pruner with these options; `build` says what it may raise."""
+
     def build(self, max_resource: int | None) -> BasePruner:
         """Optuna's pruner with these options.
 
         max_resource: the most steps a trial can report, None when it is not known. Raises UserError when the options
         cannot work with it.
         """
+        with experimental_allowed():
+            return self.make(max_resource)
 
     def check(self, *, steps_are_epochs: bool, objectives: int = 1) -> None:
         """Raise UserError when this pruner cannot be used for such steps or so many objectives."""

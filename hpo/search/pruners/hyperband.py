@@ -30,7 +30,7 @@ class Hyperband(Pruner):
     bootstrap_count: int = Field(0, ge=0, description="trials that must have reached a cut before one goes past it")
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's HyperbandPruner, with `max_resource` where the option says auto."""
         from optuna.pruners import HyperbandPruner
 

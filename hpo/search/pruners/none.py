@@ -19,7 +19,7 @@ class NoPruner(Pruner):
     single_objective_only = False
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's NopPruner."""
         from optuna.pruners import NopPruner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from typing_extensions import override
 
 from hpo.search.pruners import Pruner, pruners
@@ -12,8 +12,8 @@ from hpo.search.pruners import Pruner, pruners
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-# null stands for no wrapped pruner, which the registry's own parser does not know
-Wrapped = Annotated[Pruner, pruners] | None
+# its schema is stated, not asked of the registry: that one holds this entry again, and would never end
+Wrapped = Annotated[Annotated[Pruner, pruners] | None, WithJsonSchema({"type": ["string", "object", "null"]})]
 
 
 @pruners("patient")
@@ -32,7 +32,7 @@ class Patient(Pruner):
             self.wrapped.check(steps_are_epochs=steps_are_epochs, objectives=objectives)
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's PatientPruner."""
         from optuna.pruners import PatientPruner
 

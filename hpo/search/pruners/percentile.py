@@ -24,7 +24,7 @@ class Percentile(Pruner):
     n_min_trials: int = Field(1, ge=1, description="trials that must have reported at a step to decide there")
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's PercentilePruner."""
         from optuna.pruners import PercentilePruner
 

@@ -31,7 +31,7 @@ class SuccessiveHalving(Pruner):
         return self
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's SuccessiveHalvingPruner."""
         from optuna.pruners import SuccessiveHalvingPruner
 

@@ -31,7 +31,7 @@ class Threshold(Pruner):
         return self
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's ThresholdPruner."""
         from optuna.pruners import ThresholdPruner
 

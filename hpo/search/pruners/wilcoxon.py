@@ -26,7 +26,7 @@ class Wilcoxon(Pruner):
     n_startup_steps: int = Field(2, ge=0, description="instances that must have been compared before that")
 
     @override
-    def build(self, max_resource: int | None) -> BasePruner:
+    def make(self, max_resource: int | None) -> BasePruner:
         """Optuna's WilcoxonPruner."""
         from optuna.pruners import WilcoxonPruner
 

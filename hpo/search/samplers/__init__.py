@@ -5,7 +5,6 @@ Entry modules import without optuna or torch (they load when a sampler is built)
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +12,7 @@ from pydantic import ConfigDict
 
 from hpo.errors import UserError
 from hpo.registry import Entry, Registry
+from hpo.search.notices import experimental_allowed
 from hpo.space import Choice, Space
 
 if TYPE_CHECKING:
@@ -51,14 +51,11 @@ class Sampler(Entry):
         Raises UserError as `check` does, for one objective.
         """
         self.check(space)
-        from optuna.exceptions import ExperimentalWarning
-
         from hpo.search.seeds import SeededSampler
 
-        with warnings.catch_warnings():
-            # the one place: that Optuna may change an option is for us to follow, not for the user to read
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return SeededSampler(self.make(seed, space), seed, self.forget)
+        alone = () if self.learns_branches else space.conditional()
+        with experimental_allowed():
+            return SeededSampler(self.make(seed, space), seed, self.forget, alone)
 
     def caveat(self, space: Space) -> str | None:
         """One sentence when this sampler draws part of `space` at random, to be said once at launch; else None."""

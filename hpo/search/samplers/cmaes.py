@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from hpo.errors import UserError
 from hpo.search.samplers import Sampler, samplers
-from hpo.space import Space
+from hpo.space import Float, Int, Space
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -35,6 +36,17 @@ class CmaEs(Sampler):
         if len(variants) > 1:
             raise ValueError(f"{' and '.join(variants)} exclude each other; keep one")
         return self
+
+    @override
+    def check(self, space: Space, objectives: int = 1) -> None:
+        """UserError for several objectives, and for stepped parameters under `lr_adapt`."""
+        super().check(space, objectives)
+        stepped = [
+            path for path, domain in space.items() if isinstance(domain, Int | Float) and domain.step is not None
+        ]
+        if self.lr_adapt and stepped:
+            # a generation that falls on the mean's own grid points leaves cmaes with 0/0, and the next ask with NaN
+            raise UserError(f"sampler.lr_adapt: needs parameters without steps, found {', '.join(stepped)}")
 
     @override
     def make(self, seed: int, space: Space) -> BaseSampler:
