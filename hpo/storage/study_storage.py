@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
-import optuna
-import sqlalchemy as sa
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
-from hpo.errors import NotFound, Refused, UserError
-from hpo.storage.engine import engine_options, explain, prepare_sqlite
+from hpo.errors import NotFound, Refused
+from hpo.storage.batched import BatchedStorage
+from hpo.storage.optuna_schema import prepare_database, stored_schema
 from hpo.storage.place import Place, check_place, read_url
+from hpo.storage.tables import KNOWN_SCHEMAS
 
 
 def open_storage(url: str) -> StudyStorage:
@@ -33,10 +35,12 @@ class StudyStorage:
 
     place: where it is, for printing (no password).
     optuna: what `optuna.load_study(storage=...)` takes; made, with its tables, when first asked for.
+    known: revisions of Optuna's schema that `BatchedStorage` may write; for any other Optuna's own RDBStorage does.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, known: frozenset[str] = KNOWN_SCHEMAS) -> None:
         self._place = place
+        self._known = known
         self._optuna: BaseStorage | None = None
         self._lock = threading.RLock()
 
@@ -57,7 +61,7 @@ class StudyStorage:
         """
         with self._lock:
             if self._optuna is None:
-                self._optuna = self._open()
+                self._optuna = prepare_database(self._place, self._known) or BatchedStorage(self._place)
             return self._optuna
 
     def create_study(self, name: str, directions: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:
@@ -66,18 +70,22 @@ class StudyStorage:
         Raises Refused when the name is taken.
         """
         wanted = [StudyDirection[direction.upper()] for direction in directions]
+        storage = self.optuna
         try:
-            study_id = self.optuna.create_new_study(wanted, name)
-        except optuna.exceptions.DuplicatedStudyError:
+            if isinstance(storage, BatchedStorage):
+                storage.create_study(wanted, name, attrs or {})
+            else:
+                study_id = storage.create_new_study(wanted, name)
+                for key, value in (attrs or {}).items():
+                    storage.set_study_user_attr(study_id, key, value)
+        except DuplicatedStudyError:
             raise Refused(f"study {name!r} exists already in {self.place}") from None
-        for key, value in (attrs or {}).items():
-            self.optuna.set_study_user_attr(study_id, key, value)
 
     def study_names(self) -> list[str]:
         """Names in order of creation; none for a database that does not exist, which stays so."""
         if not self._place.exists:
             return []
-        if self._optuna is None and not self._has_tables():
+        if self._optuna is None and stored_schema(self._place) is None:
             return []
         return [study.study_name for study in self.optuna.get_all_studies()]
 
@@ -93,42 +101,33 @@ class StudyStorage:
 
     def flush(self) -> None:
         """Return when everything written so far is committed."""
+        if isinstance(self._optuna, BatchedStorage):
+            self._optuna.flush()
+
+    def batch(self) -> AbstractContextManager[None]:
+        """A block whose trials' ends are committed together, with the block's other changes, when it ends.
+
+        For one exchange: everything told and suggested in it is committed before the block is left.
+        """
+        storage = self.optuna
+        return storage.batch() if isinstance(storage, BatchedStorage) else nullcontext()
+
+    def refresh(self) -> None:
+        """See now what others have written; happens by itself every second."""
+        if isinstance(self._optuna, BatchedStorage):
+            self._optuna.refresh()
 
     def close(self) -> None:
         """Write what is left and let the connections go. Closing twice does nothing."""
         with self._lock:
-            if isinstance(self._optuna, optuna.storages._CachedStorage):
-                self._optuna._backend.engine.dispose()
-            self._optuna = None
+            storage, self._optuna = self._optuna, None
+        if isinstance(storage, BatchedStorage):
+            storage.close()
+        elif isinstance(storage, RDBStorage):
+            storage.engine.dispose()
 
     def __enter__(self) -> StudyStorage:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    def _has_tables(self) -> bool:
-        """Whether Optuna's tables are there, looked up without switching the file to another journal mode."""
-        engine = sa.create_engine(self._place.url, poolclass=sa.NullPool, **engine_options(self._place))
-        try:
-            return sa.inspect(engine).has_table("studies")
-        except sa.exc.DBAPIError as error:
-            raise explain(error, self._place) from None
-        finally:
-            engine.dispose()
-
-    def _open(self) -> BaseStorage:
-        try:
-            if self._place.file is not None:
-                engine = sa.create_engine(self._place.url, **engine_options(self._place))
-                prepare_sqlite(engine)
-                engine.connect().close()
-                engine.dispose()
-            rdb = RDBStorage(self.url, engine_kwargs=engine_options(self._place))
-        except sa.exc.DBAPIError as error:
-            raise explain(error, self._place) from None
-        except optuna.exceptions.StorageInternalError as error:
-            raise UserError(f"storage: cannot use {self.place}: {error}") from None
-        except RuntimeError as error:
-            raise UserError(f"storage: {self.place}: {self._place.clean(str(error))}") from None
-        return optuna.storages._CachedStorage(rdb)

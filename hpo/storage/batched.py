@@ -1,0 +1,243 @@
+"""Optuna's storage contract with memory in front of SQL: every read is answered at once, writes go in batches."""
+
+from __future__ import annotations
+
+import copy
+import json
+import uuid
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.storage import loader, tables, work
+from hpo.storage.batch import Change
+from hpo.storage.memory import StudyMemory
+from hpo.storage.place import read_url
+from hpo.storage.tables import PARAMS, REPORTS, STUDY_SYSTEM, STUDY_USER, TRIAL_SYSTEM, TRIAL_USER, VALUES, Cells
+from hpo.storage.write_behind import WriteBehind
+
+_OPEN = frozenset({TrialState.RUNNING, TrialState.WAITING})
+
+
+class BatchedStorage(WriteBehind, BaseStorage):
+    """Studies in Optuna's own tables, read from memory. Thread safe; lives in one process.
+
+    What is committed when:
+    - a new study or trial, and WAITING to RUNNING: before the call returns;
+    - a final state with its values, and all that was written before it: before the call returns, on disk; inside
+      `batch()`: when the outermost block ends;
+    - parameters: with the next of these, at the latest when `flush` returns or `batch()` ends;
+    - everything else (intermediate values, attributes): with the next of these, at the latest after `lag` seconds.
+
+    Others may write to the same tables. New trials, final states and attributes of theirs are seen within
+    `refresh_every` seconds and stay; a trial that they finished takes no more changes (UpdateFinishedTrialError).
+
+    Raises StorageLost from any write once the database has refused one or stayed away for `patience` seconds, and
+    ValueError or TypeError, with nothing changed, for what the database could not hold.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle is the URL: the copy opens the database anew."""
+        self.flush()
+        return _reopen, (self._place.url.render_as_string(hide_password=False),)
+
+    # -- studies
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self.create_study(directions, study_name, {})
+
+    def create_study(self, directions: Sequence[StudyDirection], name: str | None, attrs: Mapping[str, Any]) -> int:
+        """As `create_new_study`, with user attributes in the same transaction."""
+        name = tables.study_name(DEFAULT_STUDY_NAME_PREFIX + str(uuid.uuid4()) if name is None else name)
+        with self._db:
+            study_id = self._commit(
+                lambda connection, _: work.insert_study(connection, name, directions, attrs), durable=True
+            )
+            self._forget(study_id)  # SQLite gives the ids of deleted studies away again
+            self._load(study_id)
+        return study_id
+
+    def delete_study(self, study_id: int) -> None:
+        with self._db:
+            self._commit(lambda connection, _: work.delete_study(connection, study_id), durable=True)
+            with self._mem:
+                self._forget(study_id)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._set_study_attr(STUDY_USER, study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._set_study_attr(STUDY_SYSTEM, study_id, key, value)
+
+    def _set_study_attr(self, cells: Cells, study_id: int, key: str, value: Any) -> None:
+        self._check_alive()
+        study = self._study(study_id)
+        row = tables.attr_row(cells, study_id, key, value)
+        with self._mem:
+            # as it will be read back, and safe from later changes of the caller's object
+            stored = json.loads(row["value_json"])
+            if cells is STUDY_USER:
+                study.user_attrs = {**study.user_attrs, key: stored}
+            else:
+                study.system_attrs = {**study.system_attrs, key: stored}
+            self._pending.put(cells, row)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        with self._mem:
+            for study in self._studies.values():
+                if study.name == study_name:
+                    return study.id
+        with self._reading() as connection:
+            query = sa.select(tables.STUDIES.c.study_id).where(tables.STUDIES.c.study_name == study_name)
+            study_id = connection.execute(query).scalar()
+        if study_id is None:
+            raise KeyError(f"No such study {study_name}.")
+        return int(study_id)
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._study(study_id).name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._study(study_id).directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._study(study_id).user_attrs
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._study(study_id).system_attrs
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        self.flush()
+        with self._reading() as connection:
+            return loader.studies(connection)
+
+    # -- trials
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        with self._db:
+            study = self._study(study_id)
+            new = work.NewTrial(study, template_trial, datetime.now())
+            inserted = self._commit(new.insert, lambda inserted: inserted.rows)
+            with self._mem:
+                # in order of id: others may have come before or, when an answer was lost, after ours
+                for trial in sorted([*inserted.others, inserted.trial], key=lambda trial: trial._trial_id):
+                    study.put(trial)
+                    self._homes[trial._trial_id] = study
+                study.ours.add(inserted.trial._trial_id)
+            return inserted.trial._trial_id
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._check_alive()
+        study = self._home(trial_id)
+        with self._mem:
+            trial = study.changeable(trial_id)
+            study.check_distribution(param_name, distribution)
+            self._pending.put(PARAMS, tables.param_row(trial_id, param_name, param_value_internal, distribution))
+            study.set_param(trial, param_name, param_value_internal, distribution)
+            study.ours.add(trial_id)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._check_alive()
+        study = self._home(trial_id)
+        with self._mem:
+            trial = study.changeable(trial_id)
+            self._pending.put(REPORTS, tables.report_row(trial_id, step, intermediate_value))
+            study.report(trial, int(step), float(intermediate_value))
+            study.ours.add(trial_id)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_trial_attr(TRIAL_USER, trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_trial_attr(TRIAL_SYSTEM, trial_id, key, value)
+
+    def _set_trial_attr(self, cells: Cells, trial_id: int, key: str, value: Any) -> None:
+        self._check_alive()
+        study = self._home(trial_id)
+        with self._mem:
+            trial = study.changeable(trial_id)
+            row = tables.attr_row(cells, trial_id, key, value)
+            stored = json.loads(row["value_json"])
+            if cells is TRIAL_USER:
+                trial.user_attrs = {**trial.user_attrs, key: stored}
+            else:
+                trial.system_attrs = {**trial.system_attrs, key: stored}
+            self._pending.put(cells, row)
+            study.put(trial)
+            study.ours.add(trial_id)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; True when the state is set, False for RUNNING when the trial is not WAITING (any more).
+
+        Raises UpdateFinishedTrialError when the trial is finished, be it by somebody else at this moment.
+        """
+        self._check_alive()
+        study = self._home(trial_id)
+        now = datetime.now()
+        with self._mem:
+            trial = study.changeable(trial_id)
+            if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
+                return False
+            rows = [tables.value_row(trial_id, n, value) for n, value in enumerate(values or ())]
+            start = tables.to_utc(now) if state == TrialState.RUNNING else None
+            complete = tables.to_utc(now) if state.is_finished() else None
+            allowed = frozenset({TrialState.WAITING}) if state == TrialState.RUNNING else _OPEN
+            self._pending.change(trial_id, Change(state, allowed, start, complete))
+            self._pending.put_all((VALUES, row) for row in rows)
+            study.set_state(trial, state, None if values is None else [float(value) for value in values], now)
+            study.ours.add(trial_id)
+        together = state.is_finished() and getattr(self._here, "depth", 0) > 0
+        if state == TrialState.WAITING or together:
+            return True
+        self.flush()
+        return self._is_set(study, trial_id, state, now)
+
+    def _is_set(self, study: StudyMemory, trial_id: int, state: TrialState, now: datetime) -> bool:
+        """Whether the state in memory, which was brought in line after the commit, is the one set at `now`."""
+        with self._mem:
+            trial = study.trial(trial_id)
+            moment = trial.datetime_complete if state.is_finished() else trial.datetime_start
+            if trial.state == state and moment == now:
+                return True
+            study.ours.discard(trial_id)
+            if trial.state.is_finished():
+                raise UpdateFinishedTrialError(f"Trial#{trial.number} has already been finished by another process.")
+            return False
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        study = self._home(trial_id)
+        with self._mem:
+            return study.trial(trial_id)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        study = self._study(study_id)
+        with self._mem:
+            return study.by_number(trial_number)._trial_id
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        study = self._study(study_id)
+        with self._mem:
+            trials = study.select(states)
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        study = self._study(study_id)
+        with self._mem:
+            return study.best()
+
+
+def _reopen(url: str) -> BatchedStorage:
+    return BatchedStorage(read_url(url))

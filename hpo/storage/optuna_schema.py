@@ -1,0 +1,102 @@
+"""Whose tables are in the database: made by Optuna where there are none, refused where its version cannot use them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import storage as optuna_rdb
+
+from hpo.errors import UserError
+from hpo.storage.engine import engine_options, explain, prepare_sqlite
+from hpo.storage.place import Place
+
+log = logging.getLogger("hpo.storage")
+
+_BEFORE_ALEMBIC = "before v0.9.0.a"
+_RACES = 5
+
+
+def stored_schema(place: Place) -> str | None:
+    """The revision of Optuna's schema in the database, None without its tables. Creates and changes nothing.
+
+    Raises UserError when the database cannot be reached or read.
+    """
+    if not place.exists:
+        return None
+    engine = sa.create_engine(place.url, poolclass=sa.NullPool, **engine_options(place))
+    try:
+        with engine.connect() as connection:
+            tables = sa.inspect(connection).get_table_names()
+            if "studies" not in tables:
+                return None
+            if "alembic_version" not in tables:
+                return _BEFORE_ALEMBIC
+            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return str(revision) if revision else _BEFORE_ALEMBIC
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    finally:
+        engine.dispose()
+
+
+def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
+    """Make file and tables where there are none. None when the schema is `known`, else Optuna's own storage for it.
+
+    Raises UserError when the database cannot be reached or written, and for a schema the installed Optuna cannot use.
+    """
+    try:
+        schema = stored_schema(place)
+        if schema is not None:
+            _check_usable(schema, place)
+        if place.file is not None:
+            prepare_sqlite(place)
+        rdb = _optunas_own(place)
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    except StorageInternalError as error:
+        cause = error.__cause__
+        raise (explain(cause, place) if isinstance(cause, sa.exc.SQLAlchemyError) else UserError(str(error))) from None
+    revision = rdb.get_current_version()
+    if revision not in known:
+        log.warning(
+            "%s has Optuna's schema %s, which hpo does not know (%s): Optuna itself writes, about 30 times slower",
+            place,
+            revision,
+            ", ".join(sorted(known)),
+        )
+        return rdb
+    rdb.engine.dispose()
+    return None
+
+
+def _check_usable(schema: str, place: Place) -> None:
+    """Before Optuna is let in: it would add tables to an old database, and only then refuse it."""
+    scripts = ScriptDirectory(str(Path(optuna_rdb.__file__).parent / "alembic"))
+    if schema == scripts.get_current_head():
+        return
+    if schema == _BEFORE_ALEMBIC or schema in {script.revision for script in scripts.walk_revisions()}:
+        raise UserError(
+            f"storage: {place} was made by an older Optuna (schema {schema}); "
+            "run `optuna storage upgrade --storage URL` once"
+        )
+    raise UserError(f"storage: {place} was made by a newer Optuna (schema {schema}); pip install -U optuna")
+
+
+def _optunas_own(place: Place) -> RDBStorage:
+    """RDBStorage makes the tables; two processes that do so at once get into each other's way, and one tries again."""
+    url = place.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    for attempt in range(_RACES):
+        try:
+            return RDBStorage(url, engine_kwargs=engine_options(place))
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError) as error:
+            raced = any(word in str(error.orig).lower() for word in ("already exists", "unique", "duplicate"))
+            if not raced or attempt == _RACES - 1:
+                raise
+            time.sleep(0.2)
+    raise AssertionError("unreachable")

@@ -1,0 +1,224 @@
+"""Studies in memory in front of the writer: what waits to be written, when it is, and what others wrote meanwhile.
+
+Two locks, always taken in this order: `_db`, held for a whole transaction, so that there is one writer; `_mem`, held
+for moments, which guards what is in memory and what waits to be written. Nobody waits for the database under `_mem`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from hpo.storage import loader, news
+from hpo.storage.batch import Batch
+from hpo.storage.engine import explain, reading_engine
+from hpo.storage.memory import StudyMemory
+from hpo.storage.place import Place
+from hpo.storage.tables import TRIALS
+from hpo.storage.ticker import Ticker
+from hpo.storage.writer import PATIENCE_SECONDS, StorageLost, Writer, Written
+
+R = TypeVar("R")
+log = logging.getLogger("hpo.storage")
+
+LAG_SECONDS = 0.25
+REFRESH_SECONDS = 1.0
+
+
+class WriteBehind:
+    """What `BatchedStorage` stands on: the locks, the studies in memory, the pending batch, the background thread."""
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        lag: float = LAG_SECONDS,
+        refresh_every: float = REFRESH_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._place = place
+        self._db = threading.RLock()
+        self._mem = threading.RLock()
+        self._studies: dict[int, StudyMemory] = {}
+        self._homes: dict[int, StudyMemory] = {}
+        self._pending = Batch()
+        self._stale: set[int] = set()
+        self._broken: Exception | None = None
+        self._here = threading.local()
+        self._writer = Writer(place, patience)
+        self._reader = reading_engine(place)
+        self._ticker = Ticker(
+            weakref.WeakMethod(self._write_what_is_due), lag, weakref.WeakMethod(self._refresh_quietly), refresh_every
+        )
+        # a storage that nobody closes must not keep its thread and connections for ever
+        self._release = weakref.finalize(self, _release, self._ticker, self._writer.engine, self._reader)
+
+    # -- writing
+
+    def flush(self) -> None:
+        """Return when everything written so far is committed."""
+        with self._db:
+            if len(self._pending):
+                self._commit(_nothing)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Final states of this thread wait for the end of the block and are committed together there.
+
+        A state that somebody else set first then shows only after the block, in memory. Commits nothing when the block
+        wrote no more than intermediate values and attributes.
+        """
+        self._here.depth = getattr(self._here, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._here.depth -= 1
+            if self._here.depth == 0 and self._pending.urgent:
+                self.flush()
+
+    def close(self) -> None:
+        """Write what is left, then refuse all writes. Closing twice does nothing."""
+        if not self._release.alive:
+            return
+        try:
+            self.flush()
+        finally:
+            self._broken = self._broken or RuntimeError(f"the storage at {self._place} is closed")
+            self._release()
+
+    def _commit(
+        self,
+        do: Callable[[sa.Connection, bool], R],
+        created: Callable[[R], Batch] | None = None,
+        durable: bool = False,
+    ) -> R:
+        """Write what is pending and `do` more in one transaction. Under `_db`."""
+        self._check_alive()
+        with self._mem:
+            batch, self._pending = self._pending, Batch()
+        try:
+            written = self._writer.commit(batch, do, created, durable)
+        except BaseException as error:
+            with self._mem:
+                batch.update(self._pending)
+                self._pending = batch
+            if isinstance(error, StorageLost):
+                self._broken = error
+            raise
+        self._settle(written)
+        return written.result
+
+    def _settle(self, written: Written[Any]) -> None:
+        """Bring memory in line where others were first."""
+        with self._mem:
+            homes = {self._homes[trial_id].id for trial_id in written.gone if trial_id in self._homes}
+            for study_id in homes | written.gone_studies:
+                self._forget(study_id)
+            self._stale |= written.lost
+        if written.lost:
+            self.refresh()
+
+    def _check_alive(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _write_what_is_due(self) -> None:
+        if self._broken is None and len(self._pending):
+            try:
+                self.flush()
+            except Exception as error:
+                self._broken = self._broken or error
+                log.error("nothing more can be written to %s: %s", self._place, error)
+
+    # -- memory
+
+    def refresh(self) -> None:
+        """See now what others have written to the studies in memory; happens by itself every second."""
+        with self._db:
+            with self._mem:
+                asked = [news.question(study, self._stale) for study in self._studies.values()]
+            for question in asked:
+                with self._reading() as connection:
+                    found = news.look(connection, question)
+                with self._mem:
+                    self._take_in(question, found)
+
+    def _take_in(self, asked: news.Question, found: news.News) -> None:
+        study = self._studies[asked.study_id]
+        if found.study is None or found.study.study_name != study.name:
+            self._forget(study.id)
+            return
+        news.merge(study, found, self._pending, asked.stale)
+        self._stale -= asked.stale
+        for trial in found.whole:
+            self._homes[trial._trial_id] = study
+
+    def _refresh_quietly(self) -> None:
+        try:
+            if self._broken is None:
+                self.refresh()
+        except Exception as error:  # the next look may succeed; writes have their own patience
+            log.debug("cannot look for news in %s: %s", self._place, error)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._reader.connect() as connection, connection.begin():
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise explain(error, self._place) from error
+
+    def _study(self, study_id: int) -> StudyMemory:
+        """The study, loaded when it is asked for first. Raises KeyError."""
+        study = self._studies.get(study_id)
+        return study if study is not None else self._load(study_id)
+
+    def _load(self, study_id: int) -> StudyMemory:
+        with self._db:
+            if study_id in self._studies:
+                return self._studies[study_id]
+            with self._reading() as connection:
+                frozen = loader.study(connection, study_id)
+                if frozen is None:
+                    raise KeyError(f"No study with study_id {study_id} exists.")
+                study = StudyMemory(frozen, loader.trials_of_study(connection, study_id))
+            with self._mem:
+                self._studies[study_id] = study
+                self._homes.update(dict.fromkeys(study.trial_ids(), study))
+            return study
+
+    def _home(self, trial_id: int) -> StudyMemory:
+        """The study of a trial; looks into the database for a trial nobody has seen yet. Raises KeyError."""
+        study = self._homes.get(trial_id)
+        if study is not None:
+            return study
+        with self._reading() as connection:
+            query = sa.select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)
+            study_id = connection.execute(query).scalar()
+        if study_id is None:
+            raise KeyError(f"No trial with trial_id {trial_id} exists.")
+        if study_id in self._studies:
+            self.refresh()
+        self._study(study_id)
+        return self._homes[trial_id]
+
+    def _forget(self, study_id: int) -> None:
+        study = self._studies.pop(study_id, None)
+        for trial_id in study.trial_ids() if study is not None else ():
+            self._homes.pop(trial_id, None)
+
+
+def _nothing(_connection: sa.Connection, _retried: bool) -> None:
+    return None
+
+
+def _release(ticker: Ticker, *engines: sa.Engine) -> None:
+    ticker.stop()
+    for engine in engines:
+        engine.dispose()

@@ -1,0 +1,218 @@
+"""The one writer: a batch becomes a transaction, tried anew while the database does not answer.
+
+What a transaction does, in this order: look at the trials it touches, leave out what may not be written any more
+(somebody else finished the trial, or deleted it), set states, then parameters, curves, values and attributes.
+
+Commits that do not wait for the disk can be lost with a server that dies. So everything since the last commit that did
+wait is kept, and written again in the first transaction of every new connection; each row is an upsert, so writing
+again does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from hpo.errors import SweepFailed
+from hpo.storage.batch import Batch, Change
+from hpo.storage.engine import first_line, transaction, writing_engine
+from hpo.storage.place import Place
+from hpo.storage.tables import OF_STUDIES, OF_TRIALS, STUDIES, TRIALS, upsert
+
+R = TypeVar("R")
+log = logging.getLogger("hpo.storage")
+
+PATIENCE_SECONDS = 120.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+_CHUNK = 500
+# Commits that did not wait are made durable after this long or this many rows, whichever comes first.
+_UNSYNCED_SECONDS, _UNSYNCED_ROWS = 5.0, 20_000
+_FINAL = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+# Operational errors that waiting does not cure.
+_LASTING = ("no such table", "no such column", "readonly database", "no column named")
+
+
+class StorageLost(SweepFailed):
+    """The database refused a write, or did not answer for too long. What was committed before is safe."""
+
+
+@dataclass
+class Written(Generic[R]):
+    """What became of a batch.
+
+    result: what the extra work returned.
+    lost: trials that somebody else finished or took first; none of their changes was written.
+    gone, gone_studies: trials and studies that are not there any more.
+    """
+
+    result: R
+    lost: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
+    gone_studies: set[int] = field(default_factory=set)
+
+
+class Writer:
+    """Writes batches to one database. Not thread safe: the caller holds its lock for the whole of `commit`.
+
+    patience: seconds for which a failing transaction is tried anew before StorageLost.
+    """
+
+    def __init__(self, place: Place, patience: float = PATIENCE_SECONDS) -> None:
+        self.engine = writing_engine(place)
+        self._place = place
+        self._patience = patience
+        self._upserts = {cells: upsert(cells, self.engine.dialect.name) for cells in (*OF_TRIALS, *OF_STUDIES)}
+        self._unsynced = Batch()
+        self._synced_at = time.monotonic()
+        self._reconnected = False
+        sa.event.listen(self.engine, "connect", self._connected)
+
+    def commit(
+        self,
+        batch: Batch,
+        work: Callable[[sa.Connection, bool], R],
+        created: Callable[[R], Batch] | None = None,
+        durable: bool = False,
+    ) -> Written[R]:
+        """Write `batch` and do `work`, in one transaction that is committed on return.
+
+        work: called with the connection and whether an earlier attempt may have been committed after all.
+        created: gives the rows that `work` wrote, kept in case they have to be written again.
+        Raises StorageLost when the database stays away; what `work` raises passes through, with nothing written.
+        """
+        durable = durable or batch.finishes or self._overdue()
+        gives_up, wait, failures = time.monotonic() + self._patience, _FIRST_WAIT, 0
+        while True:
+            try:
+                with transaction(self.engine, durable) as connection:
+                    written = self._write(connection, batch, work, failures > 0)
+                break
+            except sa.exc.DBAPIError as error:
+                if not _may_pass(error, failures) or time.monotonic() > gives_up:
+                    raise StorageLost(
+                        f"storage: {self._place} does not take what is written: {first_line(error, self._place)}",
+                        "what was told before is stored; resume the sweep when the database is well again",
+                    ) from error
+                failures += 1
+                if failures == 3:  # a lock or a deadlock has passed by now
+                    log.warning("waiting for %s: %s", self._place, first_line(error, self._place))
+                time.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+        if failures >= 3:
+            log.warning("%s answers again", self._place)
+        self._remember(batch, created(written.result) if created else None, durable)
+        return written
+
+    def _connected(self, _connection: Any, _record: object) -> None:
+        self._reconnected = True
+
+    def _overdue(self) -> bool:
+        return len(self._unsynced) > _UNSYNCED_ROWS or (
+            len(self._unsynced) > 0 and time.monotonic() - self._synced_at > _UNSYNCED_SECONDS
+        )
+
+    def _remember(self, batch: Batch, created: Batch | None, durable: bool) -> None:
+        self._reconnected = False
+        if durable:
+            self._unsynced = Batch()
+            self._synced_at = time.monotonic()
+            return
+        self._unsynced.update(batch)
+        if created is not None:
+            self._unsynced.update(created)
+
+    def _write(
+        self, connection: sa.Connection, batch: Batch, work: Callable[[sa.Connection, bool], R], retried: bool
+    ) -> Written[R]:
+        again = self._reconnected or retried
+        if again and len(self._unsynced):
+            everything = Batch()
+            everything.update(self._unsynced)
+            everything.update(batch)
+            batch = everything
+            self._restore(connection, batch)
+        lost, gone = self._inspect(connection, batch, again)
+        gone_studies = batch.study_ids() - self._present(connection, batch.study_ids())
+        if lost or gone or gone_studies:
+            batch = batch.without(lost | gone, gone_studies)
+        self._states(connection, batch)
+        for cells, rows in batch.cells.items():
+            if rows:
+                connection.execute(self._upserts[cells], list(rows.values()))
+        return Written(work(connection, retried), lost, gone, gone_studies)
+
+    def _inspect(self, connection: sa.Connection, batch: Batch, again: bool) -> tuple[set[int], set[int]]:
+        """Trials of the batch that others finished or took, and those that are gone. Locks the others' rows."""
+        ids = sorted(batch.trial_ids())
+        lost: set[int] = set()
+        gone = set(ids)
+        columns = (TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
+        for start in range(0, len(ids), _CHUNK):
+            query = sa.select(*columns).where(TRIALS.c.trial_id.in_(ids[start : start + _CHUNK]))
+            # in order of id, so that two writers cannot wait for each other
+            for row in connection.execute(query.order_by(TRIALS.c.trial_id).with_for_update(key_share=True)):
+                gone.discard(row.trial_id)
+                change = batch.states.get(row.trial_id)
+                if not _applies(change, row, again):
+                    lost.add(row.trial_id)
+        return lost, gone
+
+    def _present(self, connection: sa.Connection, study_ids: set[int]) -> set[int]:
+        if not study_ids:
+            return set()
+        return set(connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id.in_(study_ids))).scalars())
+
+    def _states(self, connection: sa.Connection, batch: Batch) -> None:
+        """One statement for all changes that set the same columns."""
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for trial_id, change in batch.states.items():
+            columns = change.columns()
+            alike.setdefault(tuple(columns), []).append(
+                {"the_id": trial_id, **{f"new_{name}": value for name, value in columns.items()}}
+            )
+        for names, rows in alike.items():
+            statement = sa.update(TRIALS).where(TRIALS.c.trial_id == sa.bindparam("the_id"))
+            connection.execute(statement.values({name: sa.bindparam(f"new_{name}") for name in names}), rows)
+
+    def _restore(self, connection: sa.Connection, batch: Batch) -> None:
+        """Insert anew the trials whose rows a dying server forgot, under their own ids."""
+        if not batch.trials:
+            return
+        ids = set(batch.trials)
+        query = sa.select(TRIALS.c.trial_id).where(TRIALS.c.trial_id.in_(ids))
+        missing = ids - set(connection.execute(query).scalars())
+        for trial_id in sorted(missing):
+            connection.execute(sa.insert(TRIALS), {"trial_id": trial_id, **batch.trials[trial_id]})
+        if missing and connection.dialect.name == "postgresql":
+            sequence = sa.func.pg_get_serial_sequence("trials", "trial_id")
+            highest = sa.select(sa.func.max(TRIALS.c.trial_id)).scalar_subquery()
+            connection.execute(
+                sa.select(sa.func.setval(sequence, sa.func.greatest(highest, sa.func.nextval(sequence))))
+            )
+
+
+def _applies(change: Change | None, row: Any, again: bool) -> bool:
+    """Whether a trial whose row looks like this may be written to, its state changed by `change` if there is one.
+
+    again: whether the change may have been made already, by an attempt of ours whose answer was lost.
+    """
+    if change is None:
+        return not row.state.is_finished()
+    if row.state in change.allowed:
+        return True
+    moments = (change.start or row.datetime_start, change.complete or row.datetime_complete)
+    return again and row.state == change.state and moments == (row.datetime_start, row.datetime_complete)
+
+
+def _may_pass(error: sa.exc.DBAPIError, failures: int) -> bool:
+    if isinstance(error, sa.exc.IntegrityError):
+        # a study deleted, or a name or row inserted, between our look and our write: the next look sees it
+        return failures < 5
+    passing = isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) or error.connection_invalidated
+    return passing and not any(lasting in str(error.orig) for lasting in _LASTING)
