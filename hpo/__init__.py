@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.export import export_best, train
-    from hpo.runs import launch, load_study, resume
+    from hpo.runs import launch, resume
     from hpo.space import Choice, Float, Int
+    from hpo.studies import load_study
     from hpo.sweep import Sweep
     from hpo.tasks import Task
     from hpo.training import TrainingConfig, lr_curve
@@ -25,7 +26,7 @@ _HOMES = {
     "TrainingConfig": "hpo.training",
     "export_best": "hpo.export",
     "launch": "hpo.runs",
-    "load_study": "hpo.runs",
+    "load_study": "hpo.studies",
     "lr_curve": "hpo.training",
     "resume": "hpo.runs",
     "train": "hpo.export",

@@ -61,6 +61,16 @@ def find(text: str, folder: Path, key: str) -> Reference:
     return Reference(absolute, attribute, digest(path) if path is not None else None)
 
 
+def find_file(text: object, folder: Path, key: str) -> Reference:
+    """A whole file of user code (a plugin), checked without executing it."""
+    if not isinstance(text, str) or not text.endswith(".py"):
+        raise UserError(f"{key}: {text!r} must be a .py file")
+    path = _file_of(text, folder, key)
+    assert path is not None
+    _defined(path, key)
+    return Reference(str(path), "", digest(path))
+
+
 def _file_of(source: str, folder: Path, key: str) -> Path | None:
     if source.endswith(".py"):
         path = (folder / source).resolve()

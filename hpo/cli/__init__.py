@@ -1,0 +1,59 @@
+"""The command line: parse, call, render. No logic lives here, and nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpo.cli import dashboard, exporting, launching, listing, studies
+from hpo.cli._door import Door
+
+app = typer.Typer(
+    cls=Door,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Hyperparameter sweeps of PyTorch training: Optuna searches, Ray Tune schedules, SQL remembers.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hpo import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Hyperparameter sweeps of PyTorch training: Optuna searches, Ray Tune schedules, SQL remembers."""
+    del version
+
+
+for command in (
+    launching.check,
+    launching.launch,
+    launching.resume,
+    studies.status,
+    studies.trials,
+    studies.best,
+    studies.studies,
+    exporting.export,
+    exporting.report,
+    exporting.train,
+    dashboard.dashboard,
+):
+    app.command(command.__name__)(command)
+app.command("list")(listing.list_)
+
+
+def main() -> None:
+    """The entry point `hpo`."""
+    app()

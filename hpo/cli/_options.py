@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="the study's name")]
+Storage = Annotated[
+    str | None, typer.Option(help="database URL; HPO_STORAGE or sqlite:///hpo.db when not given", metavar="URL")
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout, nothing else")]
+Trials = Annotated[str | None, typer.Option(help="the study's total of trials", metavar="N")]
+Time = Annotated[str | None, typer.Option(help="the study's total of time: 90s, 10m, 1h30m", metavar="TIME")]
+Concurrency = Annotated[str | None, typer.Option(help="how many slots, or auto", metavar="N")]
+Address = Annotated[str | None, typer.Option(help="a Ray cluster to join, as in ray://host or auto", metavar="ADDR")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")]
+SweepFile = Annotated[Path, typer.Argument(help="the sweep's YAML file", metavar="SWEEP.yaml")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="keys to set, as in base.epochs=5 space.optimizer.lr.high=0.3")
+]

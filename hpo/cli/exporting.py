@@ -1,0 +1,57 @@
+"""export, report, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli import _options as o
+from hpo.cli._show import put, put_json, say
+
+
+def export(
+    name: o.Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the file to write")] = Path("best.yaml"),
+    trial: Annotated[int | None, typer.Option(help="this trial instead of the best")] = None,
+    storage: o.Storage = None,
+) -> None:
+    """Write the best configuration as a file that `hpo train` trains again."""
+    from hpo.export import export_best
+
+    exported = export_best(name, output, trial=trial, storage=storage)
+    put(str(output))
+    say(f"trial {exported.trial} of {name}, {exported.shown_value}; train it again with  hpo train {output}")
+
+
+def report(
+    name: o.Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the HTML file to write")] = Path("report.html"),
+    storage: o.Storage = None,
+) -> None:
+    """Write one self-contained HTML page with the study's figures."""
+    from hpo.report import write_report
+    from hpo.studies import opened
+
+    say("drawing the report ...")
+    with opened(name, storage) as (study, _):
+        write_report(study, output)
+    put(str(output))
+
+
+def train(
+    file: Annotated[Path, typer.Argument(help="a file written by hpo export", metavar="BEST.yaml")],
+    overrides: o.Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="keep the weights (safetensors)")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Train an exported configuration again and compare with the recorded number, then test it."""
+    from hpo.export import train as train_exported
+
+    result = train_exported(file, overrides=overrides or (), weights=output, say=say)
+    if as_json:
+        put_json(result.data())
+    else:
+        put(result.text())
+    result.check()

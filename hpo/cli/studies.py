@@ -1,0 +1,180 @@
+"""status, trials, best, studies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli import _options as o
+from hpo.cli._show import number, put, put_json, table
+from hpo.errors import NotFound
+
+if TYPE_CHECKING:
+    import optuna
+
+    from hpo.studies import BestTrial, StudyStatus
+
+
+def status(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
+    """Say where a study stands."""
+    from hpo.studies import opened
+    from hpo.studies import status as status_of
+
+    with opened(name, storage) as (study, _):
+        found = status_of(study)
+        if as_json:
+            put_json(status_data(found))
+        else:
+            put(status_text(found, study))
+
+
+def best(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
+    """Show the best trial; with several objectives the Pareto front."""
+    from hpo.studies import best_trials, opened
+    from hpo.studies import status as status_of
+
+    with opened(name, storage) as (study, _):
+        trials, found = best_trials(study), status_of(study)
+        if as_json:
+            data = [trial_data(trial, found) for trial in trials]
+            put_json(data[0] if len(found.directions) == 1 else data)
+        else:
+            put("\n\n".join(best_text(trial, found, study) for trial in trials))
+
+
+def studies(storage: o.Storage = None, as_json: o.Json = False) -> None:
+    """List the studies of a storage."""
+    from hpo.studies import all_statuses
+
+    found, place = all_statuses(storage)
+    if as_json:
+        put_json([status_data(one) for one in found])
+    elif not found:
+        put(f"no studies in {place}")
+    else:
+        rows = [
+            [one.name, one.state, f"{one.done} of {one.total}" if one.total else str(one.done), _best_cell(one)]
+            for one in found
+        ]
+        put(table(["study", "state", "trials", "best"], rows))
+
+
+def trials(
+    name: o.Name,
+    trial: Annotated[int | None, typer.Argument(help="show one trial in full, by its number")] = None,
+    storage: o.Storage = None,
+    as_json: o.Json = False,
+) -> None:
+    """List a study's trials, or show one with its curve, reason and log."""
+    from hpo.studies import opened
+
+    with opened(name, storage) as (study, _):
+        found = study.get_trials(deepcopy=False)
+        if trial is None:
+            _put_trials(found, as_json)
+            return
+        if not 0 <= trial < len(found):
+            raise NotFound(f"study {name!r} has no trial {trial}; its trials are 0 to {len(found) - 1}")
+        if as_json:
+            put_json(frozen_data(found[trial]))
+        else:
+            put(_one_trial(found[trial]))
+
+
+def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:
+    if as_json:
+        put_json([frozen_data(trial) for trial in found])
+        return
+    rows = [
+        [
+            str(trial.number),
+            trial.state.name,
+            " ".join(number(value) for value in trial.values or []),
+            str(len(trial.intermediate_values)),
+            str(trial.user_attrs.get("reason") or "")[:60],
+            " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
+        ]
+        for trial in found
+    ]
+    put(table(["trial", "state", "value", "steps", "reason", "parameters"], rows))
+
+
+def _one_trial(trial: optuna.trial.FrozenTrial) -> str:
+    attrs = trial.user_attrs
+    values = " ".join(number(value) for value in trial.values or [])
+    lines = [f"trial {trial.number}: {trial.state.name} {values}".rstrip()]
+    if attrs.get("reason"):
+        lines.append(f"reason: {attrs['reason']}")
+    lines += [f"  {name}: {_short(value)}" for name, value in trial.params.items()]
+    lines += [f"step {step}: {number(value)}" for step, value in sorted(trial.intermediate_values.items())]
+    lines += [f"{name} at the end: {number(value)}" for name, value in dict(attrs.get("metrics") or {}).items()]
+    lines += [f"{key}: {attrs[key]}" for key in ("seed", "attempt", "log") if key in attrs]
+    return "\n".join(lines)
+
+
+def frozen_data(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """A trial as JSON data."""
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": trial.values,
+        "params": trial.params,
+        "intermediate_values": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
+        "started": trial.datetime_start,
+        "ended": trial.datetime_complete,
+        "attributes": trial.user_attrs,
+    }
+
+
+def status_data(found: StudyStatus) -> dict[str, Any]:
+    """A study's standing as JSON data."""
+    return {
+        "name": found.name,
+        "state": found.state,
+        "done": found.done,
+        "total": found.total,
+        "counts": dict(found.counts),
+        "seconds": found.seconds,
+        "best": [trial_data(trial, found) for trial in found.best],
+    }
+
+
+def trial_data(trial: BestTrial, found: StudyStatus) -> dict[str, Any]:
+    """A best trial as JSON data."""
+    values = dict(zip(found.metrics, trial.values, strict=False))
+    return {"study": found.name, "number": trial.number, "values": values, "params": dict(trial.params)}
+
+
+def status_text(found: StudyStatus, study: optuna.Study) -> str:
+    """A study's standing for people."""
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count) or "no trials yet"
+    total = f" of {found.total}" if found.total is not None else ""
+    lines = [f"study   {found.name}: {found.state}, {found.done}{total} trials ended", f"trials  {counts}"]
+    if len(found.directions) > 1 and found.best:
+        lines.append(f"front   {len(found.best)} trials: hpo best {found.name}")
+    elif found.best:
+        lines.append(best_text(found.best[0], found, study))
+    return "\n".join(lines)
+
+
+def best_text(trial: BestTrial, found: StudyStatus, study: optuna.Study) -> str:
+    """A best trial for people."""
+    values = ", ".join(f"{metric} {number(value)}" for metric, value in zip(found.metrics, trial.values, strict=False))
+    lines = [f"best    trial {trial.number}: {values}"]
+    width = max((len(name) for name in trial.params), default=0)
+    lines += [f"        {name.ljust(width)}  {_short(value)}" for name, value in trial.params.items()]
+    del study
+    return "\n".join(lines)
+
+
+def _best_cell(found: StudyStatus) -> str:
+    if not found.best:
+        return ""
+    if len(found.directions) > 1:
+        return f"front of {len(found.best)}"
+    return f"{found.metrics[0]} {number(found.best[0].values[0])} (trial {found.best[0].number})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,51 @@
+"""Words for a sweep in progress; no terminal here, so that scripts and the command line say the same."""
+
+from __future__ import annotations
+
+from hpo.search.messages import Snapshot, TrialEnd
+from hpo.search.states import State
+
+
+def done_of(snapshot: Snapshot) -> str:
+    """`37 of 60`."""
+    done = sum(snapshot.counts.values())
+    return f"{done} of {snapshot.total}" if snapshot.total is not None else str(done)
+
+
+def counts_text(snapshot: Snapshot) -> str:
+    """`12 complete, 24 pruned, 1 failed`."""
+    counts = snapshot.counts
+    return f"{counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned, {counts[State.FAIL]} failed"
+
+
+def best_text(best: TrialEnd | None) -> str:
+    """`best 0.97222 (trial 12)`."""
+    return "no best yet" if best is None or best.value is None else f"best {best.value:.6g} (trial {best.number})"
+
+
+def trial_line(end: TrialEnd, snapshot: Snapshot) -> str:
+    """One line of an ended trial, beside where the sweep stands."""
+    value = "" if end.value is None else f" {end.value:.6g}"
+    reason = f" ({end.reason})" if end.reason else ""
+    return (
+        f"trial {end.number} {end.state.lower()}{value} in {end.seconds:.1f} s{reason};"
+        f" {done_of(snapshot)}, {best_text(snapshot.best)}"
+    )
+
+
+def time_text(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def time_left(snapshot: Snapshot) -> float | None:
+    """Seconds until the budget is used, from the rate so far; None while nothing can be said."""
+    guesses = [] if snapshot.time_left is None else [max(snapshot.time_left, 0.0)]
+    if snapshot.total is not None and snapshot.rate > 0:
+        guesses.append(60.0 * (snapshot.total - sum(snapshot.counts.values())) / snapshot.rate)
+    return min(guesses, default=None)

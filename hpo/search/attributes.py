@@ -1,0 +1,18 @@
+"""Names of what is kept in the study besides Optuna's own fields; reports, exports and dashboards read them."""
+
+from __future__ import annotations
+
+# study.user_attrs
+SWEEP = "hpo:sweep"  # the canonical spec as JSON text; no storage, no secret
+IDENTITY = "hpo:id"  # a UUID: SQLite gives a deleted study's row id away again
+RUN = "hpo:run"  # {host, pid, process_started, started, seconds, ended}: the newest run
+
+# trial.user_attrs
+SEED = "seed"  # int: what the trial trains with, at every attempt
+ATTEMPT = "attempt"  # int: how many times it was started
+REASON = "reason"  # str: why it is FAIL or PRUNED, or was put back
+LOG = "log"  # str: the file with its prints, warnings and traceback
+METRICS = "metrics"  # {name: last value}: everything reported besides the objective
+BEST_STEP = "best_step"  # int: the step of its value where the objective is taken at its best
+DEATHS = "deaths"  # int: deaths of its own process since its last checkpoint
+RETRIES = "retries"  # int: how often it was tried again after its code raised

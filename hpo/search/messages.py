@@ -1,0 +1,119 @@
+"""What slots, coordinator and driver say to each other: frozen data, nothing else crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hpo.search.states import State
+from hpo.training import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The metrics of one step. `saved`: a checkpoint was written since the last report."""
+
+    number: int
+    attempt: int
+    step: int
+    metrics: Mapping[str, float]
+    saved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A training function returned. `metrics` is what it returned, `unread` the parameters it never looked at."""
+
+    number: int
+    attempt: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A training function raised. `reason` is one line; `retryable` is false where trying again cannot help."""
+
+    number: int
+    attempt: int
+    reason: str
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A trial left after PUT_BACK, its state saved."""
+
+    number: int
+    attempt: int
+
+
+News = Report | Finished | Crashed | Released
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt."""
+
+    number: int
+    attempt: int
+    seed: int
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The coordinator's answer to one exchange.
+
+    verdicts: one for each Report sent, in their order. wait: seconds until asking again makes sense when there is
+    nothing to train now. over: the slot ends.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    wait: float = 0.0
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why a slot is gone. Only the death of the trial's own process is held against the trial."""
+
+    cause: Literal["process", "node", "stop"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnd:
+    """One ended trial, for progress lines."""
+
+    number: int
+    state: State
+    value: float | None
+    reason: str | None
+    seconds: float
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The sweep at one moment, for whoever draws it.
+
+    counts: ended trials of the study by state. total: how many it ends at, None when only time limits it.
+    ended: the trials that ended since the last snapshot. rate: ended trials a minute in this run.
+    failure: the sentence that ends the sweep with an error. note: why it ends early without one.
+    """
+
+    counts: Mapping[State, int]
+    total: int | None
+    running: int
+    best: TrialEnd | None
+    ended: tuple[TrialEnd, ...]
+    rate: float
+    seconds: float
+    time_left: float | None
+    over: bool
+    failure: str | None = None
+    note: str | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,114 @@
+"""The coordinator as one synchronous Ray actor on the driver's node."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hpo.search.coordinator import Coordinator
+from hpo.search.live import LiveStudy
+from hpo.search.messages import Answer, Lost, News, Snapshot
+from hpo.search.plan import SearchPlan
+from hpo.storage import open_storage
+from hpo.tuning.files import TrialFiles
+
+
+@dataclass(frozen=True)
+class SlotPlace:
+    """Where a slot runs: its node, process, and the actor to kill when it hangs."""
+
+    node: str
+    pid: int
+    actor: Any
+
+
+class CoordinatorActor:
+    """What slots and driver call. It opens the study's storage in its own process; nobody else writes to it."""
+
+    def __init__(
+        self, plan: SearchPlan, storage_url: str, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Any] = ()
+    ) -> None:
+        # Ctrl-C in a terminal reaches every process of its group; only the driver decides what it means
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        del plugins  # unpickling them has registered a user's own samplers and pruners
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._storage = open_storage(storage_url)
+        study = optuna.load_study(study_name=plan.study, storage=self._storage.optuna)
+        live = LiveStudy(study, plan, self._storage.flush, files.log_text)
+        self._coordinator = Coordinator(live, plan, run)
+        self._places: dict[str, SlotPlace] = {}
+
+    def adopted(self) -> list[int]:
+        """Numbers of the trials of a dead run that go on in this one."""
+        return self._coordinator.adopted
+
+    def enter(self, slot: str, place: SlotPlace) -> None:
+        """A slot has started at `place`."""
+        self._places[slot] = place
+        self._coordinator.open_slot(slot)
+
+    def exchange(self, slot: str, news: Sequence[News], free: int) -> Answer:
+        """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
+        try:
+            return self._coordinator.exchange(slot, news, free)
+        except Exception as error:
+            self._coordinator.fail(f"the coordinator failed: {type(error).__name__}: {error}")
+            raise
+
+    def wants_slot(self, live_slots: int) -> tuple[bool, bool]:
+        """Whether one more slot would find work, and whether the sweep is over."""
+        return self._coordinator.wants_slot(live_slots), self._coordinator.is_over()
+
+    def lost(self, slot: str, detail: str, alive_nodes: Sequence[str]) -> list[int]:
+        """A slot is gone: put its trials back; their numbers."""
+        place = self._places.get(slot)
+        node_died = place is not None and place.node not in alive_nodes
+        return self._coordinator.lost(slot, Lost("node" if node_died else "process", detail))
+
+    def tick(self) -> Snapshot:
+        """The snapshot to draw; kills the slots whose trial is past its timeout."""
+        snapshot, late = self._coordinator.tick()
+        for slot in late:
+            self._kill(slot)
+        return snapshot
+
+    def drain(self, why: str) -> None:
+        """Start nothing more; trials in flight are put back at their next report."""
+        self._coordinator.drain(why)
+
+    def fail(self, sentence: str) -> None:
+        """End the sweep with an error."""
+        self._coordinator.fail(sentence)
+
+    def kill_slots(self) -> None:
+        """Kill every slot's process; for trials that do not come to their next report."""
+        for slot in list(self._places):
+            self._kill(slot)
+
+    def close(self, why: str) -> Snapshot:
+        """End the run and leave the storage with everything written."""
+        snapshot = self._coordinator.close(why)
+        self._storage.close()
+        return snapshot
+
+    def _kill(self, slot: str) -> None:
+        place = self._places.get(slot)
+        if place is not None:
+            ray.kill(place.actor)
+
+
+def start_coordinator(
+    plan: SearchPlan, storage_url: str, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Any] = ()
+) -> Any:
+    """The actor's handle. It takes no CPU of the slots and lives and dies with the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=here)(CoordinatorActor)
+    return remote.remote(plan, storage_url, {**run, "pid": os.getpid()}, files, plugins)

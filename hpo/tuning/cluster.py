@@ -1,0 +1,117 @@
+"""Ray itself: started for the user on this machine, or joined at an address; and how many slots fit on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpo.errors import UserError
+
+# Ray reads these when it is imported or started; a user's own setting goes first
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+_OBJECT_STORE_BYTES = 200 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class SlotResources:
+    """What one slot takes. cpus and gpus may be fractions."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    @property
+    def as_ray(self) -> dict[str, float]:
+        """As Ray names them, zeros left out."""
+        return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value > 0}
+
+
+def prepare_environment() -> None:
+    """Make Ray quiet and private; call before ray is imported."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def start(address: str | None) -> None:
+    """Start Ray on this machine's loopback, or join the cluster at `address`.
+
+    Raises UserError when nothing answers at the address.
+    """
+    prepare_environment()
+    import ray
+
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
+    if address is None:
+        # address="local": without it ray.init silently joins a cluster that runs on this machine
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            **common,
+        )
+    else:
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            raise UserError(f"address: no Ray cluster answers at {address!r}: {_first_line(error)}") from None
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def stop() -> None:
+    """Leave Ray; what this process started of it ends."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def fits(resources: SlotResources) -> int:
+    """How many slots the living nodes hold at once, by their total resources."""
+    return sum(_fits_on(node, resources) for node in _nodes().values())
+
+
+def check_fits(resources: SlotResources) -> None:
+    """Raise UserError when no node could ever hold one slot."""
+    nodes = _nodes()
+    if any(_fits_on(node, resources) for node in nodes.values()):
+        return
+    for key, name, asked in (("trial.cpus", "CPU", resources.cpus), ("trial.gpus", "GPU", resources.gpus)):
+        most = max((node.get(name, 0.0) for node in nodes.values()), default=0.0)
+        if asked > most:
+            raise UserError(f"{key}: {asked:g} asked, the largest node has {most:g}")
+    raise UserError(f"trial: no single node has {resources.cpus:g} CPUs and {resources.gpus:g} GPUs together")
+
+
+def alive_nodes() -> set[str]:
+    """Ids of the nodes that Ray believes alive."""
+    return set(_nodes())
+
+
+def _nodes() -> dict[str, Mapping[str, float]]:
+    import ray
+
+    return {node["NodeID"]: node.get("Resources", {}) for node in ray.nodes() if node["Alive"]}
+
+
+def _fits_on(node: Mapping[str, float], resources: SlotResources) -> int:
+    wanted = resources.as_ray
+    return min((int(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()), default=0)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
