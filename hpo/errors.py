@@ -3,8 +3,8 @@
 HpoError                      anything hpo raises on purpose; `exit_code` is what the command line returns
 ├── UserError        (2)      bad input: one sentence naming the key, what was found, what is allowed
 │   ├── NotFound     (2)      a study, trial, entry or file that does not exist
-│   ├── Refused      (2)      valid input that must not be done now (a study is running, a spec differs)
-│   └── ExportError  (1)      an export that was altered, is unknown, or did not give its number again
+│   └── Refused      (2)      valid input that must not be done now (a study is running, a spec differs)
+├── NotReproduced    (1)      training an export again gave another number
 ├── SweepFailed      (1)      the sweep ran and cannot go on
 └── Interrupted    (130)      a signal ended the run; the study can be resumed
 """
@@ -43,10 +43,8 @@ class Refused(UserError):
     """The input is valid but must not be acted on now."""
 
 
-class ExportError(UserError):
-    """An export that cannot be trusted or did not reproduce its number."""
-
-    exit_code = 1
+class NotReproduced(HpoError):
+    """An exported configuration was trained again and gave another number than the recorded one."""
 
 
 class SweepFailed(HpoError):

@@ -61,6 +61,11 @@ class Trained:
     def max_resource(self, space: Space) -> int | None:
         """The most steps that a trial reports, None when it is not known."""
 
+    def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole configuration of a trial, nested; empty where only the user's function knows it."""
+        del params
+        return {}
+
     def parse_space(self, raw: Mapping[str, Any], folder: Path) -> Space:
         """The space as written, with the spaces it uses. Raises UserError naming the parameter."""
         inline = dict(raw)
@@ -125,6 +130,10 @@ class TrainedTask(Trained):
             options=self.options,
             metrics=tuple(goal.metric for goal in goals),
         )
+
+    def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Every field of the TrainingConfig, the task's default loss included."""
+        return with_paths(self.config, params).model_dump(mode="json")
 
     def max_resource(self, space: Space) -> int | None:
         """Epochs; the highest when they are searched."""

@@ -41,8 +41,11 @@ class TrainingJob:
     plugins: tuple[Reference, ...] = ()
 
     @abstractmethod
-    def load(self) -> TrainingFunction:
-        """Import what is needed; UserError with one sentence when the user's code cannot be used."""
+    def load(self, device: str) -> TrainingFunction:
+        """Import what is needed; UserError with one sentence when the user's code cannot be used.
+
+        device: "cpu" or "cuda", what a task trains on; a user's own loop chooses for itself.
+        """
 
     def load_plugins(self) -> None:
         """Register the entries of the user's own files."""
@@ -74,7 +77,7 @@ class TaskJob(TrainingJob):
             raise UserError(f"task: {self.reference} must return an hpo.Task, returned {type(task).__name__}")
         return task
 
-    def load(self) -> TrainingFunction:
+    def load(self, device: str) -> TrainingFunction:
         """The loop of `hpo.training.loop` on this task."""
         from hpo.training.loop import train_task
 
@@ -83,7 +86,7 @@ class TaskJob(TrainingJob):
         config = self.config_for(task)
 
         def run(params: Mapping[str, Any], trial: Trial) -> Ended:
-            trained = train_task(with_paths(config, {**params, "seed": trial.seed}), task, trial)
+            trained = train_task(with_paths(config, {**params, "seed": trial.seed}), task, trial, device)
             return Ended(unread=tuple(path for path in trained.unread if path in params))
 
         return run
@@ -105,8 +108,9 @@ class OwnLoopJob(TrainingJob):
 
     reference: Reference | None = None
 
-    def load(self) -> TrainingFunction:
+    def load(self, device: str) -> TrainingFunction:
         """The user's function, given a config that knows what was read."""
+        del device
         assert self.reference is not None
         self.load_plugins()
         function = load(self.reference, "train", Path(self.folder))

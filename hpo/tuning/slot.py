@@ -35,6 +35,7 @@ class SlotWork:
 
     job: TrainingJob
     files: TrialFiles
+    device: str
     threads: int = 1
     isolate: bool = False
 
@@ -63,7 +64,7 @@ class Slot(tune.Trainable):
 
         torch.set_num_threads(self._work.threads)
         try:
-            return self._work.job.load()
+            return self._work.job.load(self._work.device)
         except HpoError as error:
             ray.get(self._coordinator.fail.remote(str(error)))
             return None

@@ -52,7 +52,8 @@ def fit(coordinator: Any, plan: RunPlan, watcher: Watcher, folder: Path) -> None
     """Run slots until the coordinator has no more work. Tune's own words are swallowed."""
     key = str(folder)
     _WATCHERS[key] = watcher
-    work = SlotWork(plan.job, plan.files, threads=max(1, int(plan.resources.cpus)), isolate=plan.isolate)
+    device = "cuda" if plan.resources.gpus > 0 else "cpu"
+    work = SlotWork(plan.job, plan.files, device, threads=max(1, int(plan.resources.cpus)), isolate=plan.isolate)
     resources = tune.PlacementGroupFactory([plan.resources.as_ray])
     tuner = tune.Tuner(
         tune.with_resources(Slot, resources),

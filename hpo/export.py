@@ -1,0 +1,306 @@
+"""The best configuration out of a study, as a file that trains again to the same number.
+
+The file holds all it takes: what is trained (with the digest of its code), the full configuration, the seed, the
+threads, the value to compare with, and a digest of itself.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from hpo import __version__, yaml12
+from hpo.errors import NotFound, NotReproduced, UserError
+from hpo.schema import Frozen, check, flatten
+from hpo.search import attributes
+from hpo.studies import best_trials, opened, status, stored_sweep
+from hpo.sweep import Sweep
+from hpo.sweep.reading import read_file, read_override
+
+if TYPE_CHECKING:
+    import optuna
+    from torch import nn
+
+    from hpo.training.function import TrainingJob
+
+FORMAT = 1
+_HEAD = "# Written by `hpo export`; `hpo train {file}` trains it again and compares. Edited by hand it is refused.\n"
+
+
+class ExportedObjective(Frozen):
+    """Which number the value is. step: of the report that gave it."""
+
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    at: Literal["last", "best"]
+    step: int | None = None
+
+
+class Exported(Frozen):
+    """The content of an export."""
+
+    format: int = Field(description="version of this file's form")
+    study: str
+    trial: int
+    objective: ExportedObjective
+    value: float
+    sweep: dict[str, Any] = Field(description="what is trained: task or train, plugins, base")
+    params: dict[str, Any] = Field(description="the trial's parameters")
+    config: dict[str, Any] = Field({}, description="the full TrainingConfig; empty for a user's own loop")
+    code: dict[str, str] = Field({}, description="digests of the code files it rests on")
+    folder: str = Field(description="where the user's modules are looked for")
+    seed: int
+    threads: int = Field(ge=1)
+    device: str
+    versions: dict[str, str]
+    digest: str
+
+    @property
+    def shown_value(self) -> str:
+        """`val_accuracy 0.991667`."""
+        return f"{self.objective.metric} {self.value:.6g}"
+
+
+def export_best(
+    study: str | optuna.Study, path: str | Path, *, trial: int | None = None, storage: str | None = None
+) -> Exported:
+    """Write the best COMPLETE trial of `study` (or `trial`) to `path`; what was written.
+
+    Raises NotFound when there is no such study or trial, UserError for a trial that is not COMPLETE, and for several
+    objectives without `trial`.
+    """
+    if isinstance(study, str):
+        with opened(study, storage) as (found, _):
+            return export_best(found, path, trial=trial)
+    stored = stored_sweep(study)
+    chosen = _chosen(study, trial)
+    sweep = Sweep.from_dict(stored["keys"], Path(stored["folder"]))
+    goal = sweep.goals[0]
+    step = chosen.user_attrs.get(attributes.BEST_STEP, chosen.last_step)
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "study": study.study_name,
+        "trial": chosen.number,
+        "objective": {"metric": goal.metric, "direction": goal.direction, "at": goal.at, "step": step},
+        "value": chosen.values[0],
+        "sweep": {key: stored["keys"][key] for key in ("task", "train", "plugins", "base") if key in stored["keys"]},
+        "params": dict(chosen.params),
+        "config": sweep.trained.full_config({**chosen.params, "seed": chosen.user_attrs[attributes.SEED]}),
+        "code": stored["digests"],
+        "folder": stored["folder"],
+        "seed": chosen.user_attrs[attributes.SEED],
+        "threads": max(1, int(sweep.trial.cpus)),
+        "device": "cuda" if sweep.trial.gpus > 0 else "cpu",
+        "versions": _versions(),
+    }
+    exported = check(Exported, {**content, "digest": digest_of(content)})
+    target = Path(path)
+    text = _HEAD.format(file=target.name) + yaml12.dump(exported.model_dump())
+    _write(target, text)
+    return exported
+
+
+def _chosen(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTrial:
+    trials = study.get_trials(deepcopy=False)
+    if number is None:
+        if len(study.directions) > 1:
+            front = ", ".join(str(one.number) for one in best_trials(study))
+            raise UserError(f"study {study.study_name!r} has several objectives; choose with --trial (front: {front})")
+        return trials[best_trials(study)[0].number]
+    if not 0 <= number < len(trials):
+        raise NotFound(f"study {study.study_name!r} has no trial {number}; its trials are 0 to {len(trials) - 1}")
+    if trials[number].state.name != "COMPLETE":
+        raise UserError(f"--trial: trial {number} is {trials[number].state.name}; only a COMPLETE one can be exported")
+    return trials[number]
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"hpo": __version__, "torch": version("torch"), "python": platform.python_version()}
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise UserError(f"--output: {path} cannot be written: {error.strerror}") from None
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Digest of an export's content, its own digest left out."""
+    plain = {key: value for key, value in content.items() if key != "digest"}
+    return blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def read_export(path: str | Path) -> Exported:
+    """The export at `path`. Raises UserError for a file of another form or version, or one that was altered."""
+    content = read_file(Path(path))
+    if content.get("format") != FORMAT:
+        found = content.get("format", "none")
+        raise UserError(f"{path}: format {found!r} is not known; this hpo reads format {FORMAT}, as hpo export writes it")
+    if digest_of(content) != content.get("digest"):
+        raise UserError(
+            f"{path} was altered since it was exported (its digest does not fit its content)",
+            hint=f"to change a value give it to the command: hpo train {path} epochs=100",
+        )
+    return check(Exported, content, str(path))
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """An export trained again.
+
+    value: the objective now, None where it was not reached. recorded: the exported one. compared: false with
+    overrides. test: metrics on the test split, empty where there is none. net: the trained network of a task.
+    """
+
+    exported: Exported
+    value: float | None
+    metrics: Mapping[str, float]
+    test: Mapping[str, float]
+    compared: bool
+    differs: tuple[str, ...]
+    net: nn.Module | None = None
+
+    @property
+    def recorded(self) -> float:
+        """The value in the study."""
+        return self.exported.value
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether the value is the recorded one, bit for bit."""
+        return self.value == self.recorded
+
+    def text(self) -> str:
+        """For people."""
+        metric = self.exported.objective.metric
+        value = "not reported" if self.value is None else repr(self.value)
+        if not self.compared:
+            lines = [f"{metric}: {value} (not compared with the recorded {self.recorded!r}: options were changed)"]
+        elif self.reproduced:
+            lines = [f"reproduced: {metric} {value}, recorded {self.recorded!r}"]
+        else:
+            lines = [f"NOT reproduced: {metric} {value}, recorded {self.recorded!r}"]
+        lines += [f"{name}: {number:.6g}" for name, number in self.test.items()]
+        return "\n".join(lines)
+
+    def data(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "metric": self.exported.objective.metric,
+            "value": self.value,
+            "recorded": self.recorded,
+            "compared": self.compared,
+            "reproduced": self.reproduced if self.compared else None,
+            "metrics": dict(self.metrics),
+            "test": dict(self.test),
+        }
+
+    def check(self) -> None:
+        """Raise NotReproduced when the number was compared and is another one."""
+        if self.compared and not self.reproduced:
+            reason = f"; {', '.join(self.differs)}" if self.differs else ""
+            raise NotReproduced(
+                f"{self.exported.objective.metric} is {self.value!r}, the study has {self.recorded!r}{reason}"
+            )
+
+
+def train(
+    path: str | Path,
+    *,
+    overrides: Iterable[str | tuple[str, Any]] = (),
+    weights: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> TrainResult:
+    """Train an export again, compare with the recorded number, and evaluate the test split once.
+
+    overrides: changed paths of the configuration, `epochs=100`; then nothing is compared. weights: keep the network as
+    safetensors. Raises UserError for an export that cannot be used; `result.check()` raises NotReproduced.
+    """
+    import torch
+
+    exported = read_export(path)
+    changes = dict(read_override(item) if isinstance(item, str) else item for item in overrides)
+    differs = _differences(exported)
+    for line in differs:
+        say(f"warning: {line}")
+    sweep = Sweep.from_dict(
+        {
+            **exported.sweep,
+            "name": exported.study,
+            "space": {"_": {"choices": [0]}} if "train" in exported.sweep else {"epochs": {"choices": [1]}},
+            "objective": {"metric": exported.objective.metric, "direction": exported.objective.direction},
+            "budget": {"trials": 1},
+        },
+        Path(exported.folder),
+    )
+    job = sweep.trained.job(sweep.plugin_files, sweep.goals)
+    before = torch.get_num_threads()
+    torch.set_num_threads(exported.threads)
+    try:
+        say(f"training trial {exported.trial} of {exported.study} again ({exported.threads} threads) ...")
+        return _train(exported, job, changes, weights, differs)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    exported: Exported, job: TrainingJob, changes: dict[str, Any], weights: str | Path | None, differs: tuple[str, ...]
+) -> TrainResult:
+    from hpo.training.again import train_again
+
+    again = train_again(
+        job,
+        params={**exported.params, **changes},
+        config={**flatten(exported.config), **changes},
+        seed=exported.seed,
+        number=exported.trial,
+        device=exported.device,
+        until=None if changes else exported.objective.step,
+    )
+    if weights is not None:
+        again.save_weights(Path(weights))
+    step = None if changes else exported.objective.step
+    reported = again.at(step)
+    return TrainResult(
+        exported,
+        value=reported.get(exported.objective.metric),
+        metrics=reported,
+        test=again.test,
+        compared=not changes,
+        differs=differs,
+        net=again.net,
+    )
+
+
+def _differences(exported: Exported) -> tuple[str, ...]:
+    """What is not as it was when the trial was trained, and may explain another number."""
+    from hpo.loader import digest
+
+    lines = [
+        f"{file} has changed since the study"
+        for file, before in exported.code.items()
+        if Path(file).is_file() and digest(file) != before
+    ]
+    lines += [
+        f"{name} is {now}, it was {exported.versions.get(name)}"
+        for name, now in _versions().items()
+        if exported.versions.get(name) != now
+    ]
+    return tuple(lines)
+
+
+__all__ = ["Exported", "TrainResult", "export_best", "read_export", "status", "train"]

@@ -1,0 +1,84 @@
+"""One configuration trained outside of any sweep: for `hpo train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hpo.errors import UserError
+from hpo.schema import check
+from hpo.training.config import TrainingConfig
+from hpo.training.evaluation import evaluate
+from hpo.training.function import TaskJob, TrainingJob
+from hpo.training.loop import train_task
+from hpo.training.paths import with_paths
+from hpo.training.trial import Progress, Trial, Verdict
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a training gave: its reports, what it returned, and for a task its network and test metrics."""
+
+    history: tuple[Progress, ...]
+    returned: Mapping[str, float]
+    test: Mapping[str, float]
+    net: nn.Module | None
+
+    def at(self, step: int | None) -> Mapping[str, float]:
+        """All metrics as of `step` (None: the end); at the end, what was returned goes before what was reported."""
+        found: dict[str, float] = {}
+        for progress in self.history:
+            if step is None or progress.step <= step:
+                found |= progress.metrics
+        last = self.history[-1].step if self.history else None
+        return {**found, **self.returned} if step is None or step == last else found
+
+    def save_weights(self, path: Path) -> None:
+        """The network's weights and buffers as safetensors. UserError for a user's own loop, or a bad place."""
+        if self.net is None:
+            raise UserError("--output: a train: function keeps its own weights; only a task's can be saved here")
+        from safetensors.torch import save_model
+
+        try:
+            save_model(self.net, str(path))
+        except OSError as error:
+            raise UserError(f"--output: {path} cannot be written: {error.strerror}") from None
+
+
+def train_again(
+    job: TrainingJob,
+    *,
+    params: Mapping[str, Any],
+    config: Mapping[str, Any],
+    seed: int,
+    number: int,
+    device: str,
+    until: int | None,
+) -> Again:
+    """Train once with nobody to report to.
+
+    params: for a user's own loop; config: full paths for a task. until: the step whose weights are wanted, of a task.
+    A device that this machine has not is replaced by the CPU.
+    """
+    history: list[Progress] = []
+
+    def send(step: int, metrics: Mapping[str, float]) -> Verdict:
+        history.append(Progress(step, dict(metrics)))
+        return Verdict.GO_ON
+
+    trial = Trial(number, seed, send)
+    place = device if device != "cuda" or torch.cuda.is_available() else "cpu"
+    if not isinstance(job, TaskJob):
+        ended = job.load(place)(params, trial)
+        return Again(tuple(history), ended.metrics, {}, None)
+    job.load_plugins()
+    task = job.make()
+    full = with_paths(check(TrainingConfig.for_task(task), {}), config)
+    trained = train_task(full, task, trial, place, until)
+    test = evaluate(trained.net, full, task, "test", place) if task.test is not None else {}
+    return Again(tuple(history), {}, test, trained.net)
