@@ -39,4 +39,4 @@ class ModelEntry(Entry):
 
 
 tasks: Registry[TaskEntry] = Registry("task", "hpo.tasks.datasets")
-models: Registry[ModelEntry] = Registry("model", "hpo.tasks.models")
+models: Registry[ModelEntry] = Registry("model", "hpo.tasks.architectures")

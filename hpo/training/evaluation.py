@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ def on_device(task: Task, device: torch.device) -> Data:
 
 
 def _tensor(values: object, device: torch.device) -> Tensor:
+    if isinstance(values, np.ndarray):
+        values = np.require(values, requirements=["C", "W"])  # copies only what torch could not share
     tensor = torch.as_tensor(values)
     return tensor.to(device, torch.float32 if tensor.is_floating_point() else torch.int64).contiguous()
 
