@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from hpo.training.checkpoint import CheckpointFile
 from hpo.training.config import OwnModelConfig, TrainingConfig, lr_curve
 from hpo.training.paths import Path, Paths, as_paths, paths, with_paths
+from hpo.training.reported import metric_names
 from hpo.training.tracked import MissingKey, TrackedConfig
 from hpo.training.trial import Diverged, Progress, Stopped, Trial, Verdict
 
 if TYPE_CHECKING:
-    from hpo.training.evaluation import evaluate, metric_names
+    from hpo.training.evaluation import evaluate
     from hpo.training.loop import Trained, train_task
 
 # these import torch, so they load when first asked for
 _HOMES = {
     "Trained": "hpo.training.loop",
     "evaluate": "hpo.training.evaluation",
-    "metric_names": "hpo.training.evaluation",
     "train_task": "hpo.training.loop",
 }
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hpo.tasks import Task
 
 
+class _OneLoss(Frozen):
+    loss: Annotated[Loss, losses]
+
+
 class TrainingConfig(Frozen):
     """One configuration of a training. A section is a registry entry: `"cosine"` or `{name: cosine, floor: 0.1}`.
 
@@ -91,10 +95,7 @@ class TrainingConfig(Frozen):
         Its `loss` defaults to the task's. Raises UserError for a loss or targets that do not fit.
         """
         own: type[TrainingConfig] = OwnModelConfig if task.model is not None else cls
-        try:
-            loss = losses.parse(task.loss)
-        except PydanticCustomError as error:
-            raise UserError(f"task.loss: {error.message()}") from None
+        loss = check(_OneLoss, {"loss": task.loss}, "task").loss
         if loss.classes != task.has_classes:
             wanted = "integer classes" if loss.classes else "floats"
             raise UserError(f"task.loss: {loss.name} needs targets that are {wanted}")

@@ -8,16 +8,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from hpo.errors import UserError
 from hpo.tasks import Task
-from hpo.training.metrics import Metric, metrics
+from hpo.training.metrics import Metric
+from hpo.training.reported import task_metrics
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
-    from hpo.training.losses import Loss, LossFunction
+    from hpo.training.losses import LossFunction
 
 CHUNK = 4096  # examples that are scored at once; fixed, because it changes the last bits
 
@@ -52,38 +52,6 @@ def _tensor(values: object, device: torch.device) -> Tensor:
         values = np.require(values, requirements=["C", "W"])  # copies only what torch could not share
     tensor = torch.as_tensor(values)
     return tensor.to(device, torch.float32 if tensor.is_floating_point() else torch.int64).contiguous()
-
-
-def task_metrics(task: Task) -> dict[str, Metric]:
-    """The task's metrics by name. Raises UserError for an unknown one, one given twice or one of other targets."""
-    found: dict[str, Metric] = {}
-    for raw in task.metrics:
-        try:
-            metric = metrics.parse(raw)
-        except PydanticCustomError as error:
-            raise UserError(f"task.metrics: {error.message()}") from None
-        if metric.name in found:
-            raise UserError(f"task.metrics: {metric.name} is given twice")
-        if metric.classes != task.has_classes:
-            raise UserError(f"task.metrics: {metric.name} needs {_targets(metric.classes)}, the task has others")
-        found[metric.name] = metric
-    return found
-
-
-def metric_names(task: Task) -> dict[str, str]:
-    """What a training of `task` reports, each with the direction that is better: train_loss, val_loss, val_<name>."""
-    own = {f"val_{name}": str(metric.direction) for name, metric in task_metrics(task).items()}
-    return {"train_loss": "minimize", "val_loss": "minimize", **own}
-
-
-def check_loss(task: Task, loss: Loss) -> None:
-    """Raises UserError when the loss does not take the task's targets."""
-    if loss.classes != task.has_classes:
-        raise UserError(f"loss: {loss.name} needs {_targets(loss.classes)}, the task has others")
-
-
-def _targets(classes: bool) -> str:
-    return "integer classes as targets" if classes else "float targets"
 
 
 @torch.inference_mode()

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from hpo.errors import UserError
 from hpo.tasks import Task
 from hpo.training.config import TrainingConfig, lr_curve
-from hpo.training.evaluation import Data, check_loss, measure, on_device, pick_device
+from hpo.training.evaluation import Data, measure, on_device, pick_device
 from hpo.training.losses import LossFunction
 from hpo.training.randomness import Randomness, seeded
+from hpo.training.reported import check_loss
 from hpo.training.slots import Penalty, Slots, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict

@@ -8,7 +8,7 @@ import sys
 VALIDATES = """
 import sys
 from hpo.tasks import models, tasks
-from hpo.training import TrainingConfig, Trial, TrackedConfig, CheckpointFile, lr_curve, paths, with_paths
+from hpo.training import TrainingConfig, Trial, TrackedConfig, CheckpointFile, lr_curve, metric_names, paths, with_paths
 from hpo.training.metrics import metrics
 for registry in (models, tasks, metrics):
     assert registry.describe()
@@ -16,7 +16,9 @@ config = with_paths(TrainingConfig(), {"schedule": "cosine", "regularization.dro
 assert len(paths()) > 20
 TrainingConfig.model_json_schema()
 lr_curve(config, 100)
-TrainingConfig.for_task(tasks.parse("digits").make())
+task = tasks.parse("digits").make()
+assert TrainingConfig.for_task(task) is TrainingConfig
+assert "val_accuracy" in metric_names(task)
 slow = {"torch", "sklearn", "scipy", "torchmetrics", "pandas", "optuna", "ray", "sqlalchemy"} & set(sys.modules)
 assert not slow, slow
 """
