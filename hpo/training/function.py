@@ -93,7 +93,7 @@ class TaskJob(TrainingJob):
 
     def config_for(self, task: Task) -> TrainingConfig:
         """The base configuration of this task. Raises UserError for what does not fit, objectives included."""
-        from hpo.training.evaluation import metric_names
+        from hpo.training.reported import metric_names
 
         reported = metric_names(task)
         for metric in self.metrics:
