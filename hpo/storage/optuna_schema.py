@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from optuna.storages._rdb import storage as optuna_rdb
 from hpo.errors import UserError
 from hpo.storage.engine import engine_options, explain, prepare_sqlite
 from hpo.storage.place import Place
+from hpo.storage.tables import STUDIES
 
 log = logging.getLogger("hpo.storage")
 
@@ -22,8 +24,16 @@ _BEFORE_ALEMBIC = "before v0.9.0.a"
 _RACES = 5
 
 
-def stored_schema(place: Place) -> str | None:
-    """The revision of Optuna's schema in the database, None without its tables. Creates and changes nothing.
+@dataclass(frozen=True)
+class Stored:
+    """What a look into a database tells: the revision of Optuna's schema, and the studies in order of creation."""
+
+    revision: str
+    study_names: list[str]
+
+
+def look_into(place: Place) -> Stored | None:
+    """None without Optuna's tables. Creates and changes nothing, not even a file's journal mode.
 
     Raises UserError when the database cannot be reached or read.
     """
@@ -33,12 +43,13 @@ def stored_schema(place: Place) -> str | None:
     try:
         with engine.connect() as connection:
             tables = sa.inspect(connection).get_table_names()
-            if "studies" not in tables:
+            if STUDIES.name not in tables:
                 return None
-            if "alembic_version" not in tables:
-                return _BEFORE_ALEMBIC
-            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-            return str(revision) if revision else _BEFORE_ALEMBIC
+            names = connection.execute(sa.select(STUDIES.c.study_name).order_by(STUDIES.c.study_id)).scalars().all()
+            revision = None
+            if "alembic_version" in tables:
+                revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return Stored(str(revision or _BEFORE_ALEMBIC), list(names))
     except sa.exc.DBAPIError as error:
         raise explain(error, place) from None
     finally:
@@ -51,9 +62,9 @@ def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
     Raises UserError when the database cannot be reached or written, and for a schema the installed Optuna cannot use.
     """
     try:
-        schema = stored_schema(place)
-        if schema is not None:
-            _check_usable(schema, place)
+        stored = look_into(place)
+        if stored is not None:
+            _check_usable(stored.revision, place)
         if place.file is not None:
             prepare_sqlite(place)
         rdb = _optunas_own(place)

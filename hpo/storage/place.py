@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,8 @@ class Place:
 
     def __str__(self) -> str:
         query = {key: "***" if "password" in key.lower() else value for key, value in self.url.query.items()}
-        return self.url.set(drivername=self.url.get_backend_name(), query=query).render_as_string(hide_password=True)
+        shown = self.url.set(drivername=self.url.get_backend_name(), query=query)
+        return shown.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
     def clean(self, text: str) -> str:
         """`text` without this place's password, for messages that come from a driver."""
@@ -115,8 +116,13 @@ def check_place(place: Place) -> None:
     """
     if place.file is not None:
         _check_file(place.file)
-    elif importlib.util.find_spec("psycopg") is None:
-        raise UserError(f"storage: {place} needs psycopg, which is not installed; pip install 'hpo[postgres]'")
+        return
+    try:
+        importlib.import_module("psycopg")
+    except ImportError:  # also where its C library is missing
+        raise UserError(
+            f"storage: {place} needs psycopg, which is not installed; pip install 'hpo[postgres]'"
+        ) from None
 
 
 def _check_file(file: Path) -> None:

