@@ -22,7 +22,8 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
     """Learning rate against the share of the training done, for the `best` best trials; the winner on top.
 
     Computed from the study's base configuration and the trial's parameters. Raises NothingToShow for a sweep of a
-    user's own loop, which owns its learning rate, and when no trial completed.
+    user's own loop, which owns its learning rate, and when no trial completed. A trial whose warmup is given in steps is
+    left out, because the study does not say how many steps its training had.
     """
     spec = spec_of(study)
     if not spec.get("task"):
@@ -38,6 +39,8 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
     shades = sample_colorscale("Blues", list(np.linspace(0.85, 0.35, max(len(winners), 2))))
     for place, trial in reversed(list(enumerate(winners))):
         rates = _rates(spec.get("base") or {}, trial.params)
+        if rates is None:
+            continue
         value = value_of(trial, first)
         figure.add_trace(
             go.Scatter(
@@ -50,10 +53,12 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
                 hovertemplate=f"trial {trial.number}<br>" + text("learning rate") + " %{y:.3g}<br>at %{x:.0%}",
             )
         )
+    if not figure.data:
+        raise NothingToShow("The warmup is given in steps, and the study does not say how many steps a training had.")
     return figure
 
 
-def _rates(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[float]:
+def _rates(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[float] | None:
     # torch need not be there to read a study, and comes with this import
     from hpo.schema import check, flatten
     from hpo.training import TrainingConfig, lr_curve, with_paths
@@ -63,6 +68,8 @@ def _rates(base: Mapping[str, Any], params: Mapping[str, Any]) -> list[float]:
     searched = {path: value for path, value in params.items() if path.split(".")[0] != "model"}
     try:
         config = with_paths(check(TrainingConfig, kept, "base"), searched)
+        if config.schedule.warmup_steps:
+            return None
         return [float(rate) for rate in lr_curve(config, _STEPS)]
     except UserError as error:
         raise NothingToShow(f"The learning rates cannot be computed here: {error}") from error

@@ -121,6 +121,14 @@ def test_learning_rates_of_ten_of_many(study, trial):
     assert {t.name.split(" (")[0] for t in plot_learning_rates(made).data} == {f"trial {i}" for i in range(20, 30)}
 
 
+def test_a_warmup_in_steps_is_left_out_because_its_share_is_unknown(study, trial):
+    in_steps, in_share = {"schedule.warmup_steps": 50}, {"schedule.warmup_fraction": 0.1}
+    figure = plot_learning_rates(study(trial(0.9, params=in_steps), trial(0.8, params=in_share)))
+    assert [t.name for t in figure.data] == ["trial 1 (0.8)"]
+    with pytest.raises(NothingToShow, match="given in steps"):
+        plot_learning_rates(study(trial(0.9, params=in_steps)))
+
+
 def test_a_users_own_loop_has_no_learning_rates_of_ours(study, trial):
     made = study(trial(0.5), spec={"train": "my.py:train", "objective": {"metric": "loss"}})
     with pytest.raises(NothingToShow, match="user's own"):
