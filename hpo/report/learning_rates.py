@@ -22,8 +22,8 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
     """Learning rate against the share of the training done, for the `best` best trials; the winner on top.
 
     Computed from the study's base configuration and the trial's parameters. Raises NothingToShow for a sweep of a
-    user's own loop, which owns its learning rate, and when no trial completed. A trial whose warmup is given in steps is
-    left out, because the study does not say how many steps its training had.
+    user's own loop, which owns its learning rate, and when no trial completed. A trial whose warmup is given in steps
+    is left out, because the study does not say how many steps its training had.
     """
     spec = spec_of(study)
     if not spec.get("task"):
