@@ -207,7 +207,8 @@ def _check_free(study: optuna.Study) -> None:
 def _check_goes_on(sweep: Sweep, study: optuna.Study, say: Say) -> None:
     """Refuse a running study and another spec; say how much is done."""
     _check_free(study)
-    differences = difference(Sweep.identity(stored_sweep(study)), Sweep.identity(sweep.stored()))
+    now = json.loads(json.dumps(sweep.stored()))  # as it would be read back
+    differences = difference(Sweep.identity(stored_sweep(study)), Sweep.identity(now))
     if differences:
         shown = "\n".join(f"  {line}" for line in differences)
         raise Refused(

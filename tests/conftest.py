@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hpo.testing.storage import PostgresServer
+from tests.launching import Launcher
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,11 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.database()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    """Runs `hpo` in an empty folder with a SQLite database there."""
+    launcher = Launcher(tmp_path)
+    yield launcher
+    launcher.close()

@@ -110,5 +110,6 @@ def start_coordinator(
 ) -> Any:
     """The actor's handle. It takes no CPU of the slots and lives and dies with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    remote = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=here)(CoordinatorActor)
-    return remote.remote(plan, storage_url, {**run, "pid": os.getpid()}, files, plugins)
+    remote: Any = ray.remote(CoordinatorActor)
+    placed = remote.options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
+    return placed.remote(plan, storage_url, {**run, "pid": os.getpid()}, files, plugins)

@@ -105,7 +105,8 @@ def alive_nodes() -> set[str]:
 def _nodes() -> dict[str, Mapping[str, float]]:
     import ray
 
-    return {node["NodeID"]: node.get("Resources", {}) for node in ray.nodes() if node["Alive"]}
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: node.get("Resources", {}) for node in nodes if node["Alive"]}
 
 
 def _fits_on(node: Mapping[str, float], resources: SlotResources) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from hpo.tuning.files import TrialFiles
 
 TICK = 0.2  # seconds between two looks at the sweep
 GRACE = 8.0  # seconds that trials in flight have to come to a report after a signal
+STOP_LIMIT = 25.0  # seconds from a signal until the driver leaves, closed or not
 CLOSE_TIMEOUT = 30.0
 
 
@@ -46,6 +49,7 @@ class Signals:
         self.received: int | None = None
         self.at = 0.0
         self._old: dict[int, Any] = {}
+        self._limit: threading.Timer | None = None
 
     def install(self) -> None:
         """Take both signals over. Called again after ray.init, which installs a SIGTERM handler of its own."""
@@ -55,21 +59,30 @@ class Signals:
 
     def restore(self) -> None:
         """Give the signals back."""
+        if self._limit is not None:
+            self._limit.cancel()
         for number, old in self._old.items():
             signal.signal(number, old)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.received is not None:
-            import os
-
             os._exit(130)
         self.received, self.at = number, time.monotonic()
+        self._limit = threading.Timer(STOP_LIMIT, _leave)
+        self._limit.daemon = True
+        self._limit.start()
 
     def check(self) -> None:
         """Raise Interrupted when a signal came; for the time before there is anything to drain."""
         if self.received is not None:
             raise Interrupted("interrupted before any trial was started")
+
+
+def _leave() -> None:
+    """A clean stop that does not come (Ray was told to stop too, and is gone) must not hold the terminal for ever."""
+    os.write(2, b"the run could not be closed in time; its trials go on with hpo resume\n")
+    os._exit(130)
 
 
 class Watcher:

@@ -41,7 +41,7 @@ def trial_log(path: Path, given: Assignment) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = _Masked(path)
     except OSError as error:  # a full or read-only disk costs the log, not the trial
-        print(f"trial {given.number}: no log at {path}: {error}", file=sys.stderr)
+        sys.stderr.write(f"trial {given.number}: no log at {path}: {error}\n")
         yield
         return
     handler = logging.StreamHandler(log)
@@ -49,13 +49,13 @@ def trial_log(path: Path, given: Assignment) -> Iterator[None]:
     root.addHandler(handler)
     try:
         with (
-            contextlib.redirect_stdout(log),  # type: ignore[type-var]
-            contextlib.redirect_stderr(log),  # type: ignore[type-var]
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("default")
             when = datetime.now().astimezone().isoformat(timespec="seconds")
-            print(f"# trial {given.number}, attempt {given.attempt}, {when}: {dict(given.params)}")
+            log.write(f"# trial {given.number}, attempt {given.attempt}, {when}: {dict(given.params)}\n")
             yield
     finally:
         root.removeHandler(handler)
