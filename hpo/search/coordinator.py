@@ -7,35 +7,30 @@ slots to kill. Every answer leaves after what it rests on is durable in SQL.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hpo.search import attributes
-from hpo.search.live import LiveStudy, OpenTrial
-from hpo.search.messages import (
-    Answer,
-    Crashed,
-    Finished,
-    Lost,
-    News,
-    Released,
-    Report,
-    Snapshot,
-    TrialEnd,
-)
+from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
+from hpo.search.messages import Answer, Assignment, Crashed, Finished, Lost, News, Report, Snapshot, TrialEnd
 from hpo.search.plan import SearchPlan
 from hpo.search.states import FINAL, Event, State
 from hpo.training import Verdict
 
 DEATHS_ALLOWED = 3
 RUN_WRITTEN_EVERY = 5.0  # seconds
+DRAIN_GRACE = 10.0  # seconds that trials in flight have to come to a report once nothing more is started
+IDLE_WAIT = 0.1  # seconds
+TIME_USED_UP = "time used up"
 
 
 class Coordinator:
     """Hands out trials, decides on their reports, ends them, and puts the trials of lost slots back.
 
     live: the study's book. run: what is recorded of this run; its "seconds" are those of earlier runs.
-    clock: monotonic seconds.
+    clock: monotonic seconds. Not thread safe. Any error but those documented is a fault of ours or the end of the
+    storage; `close` leaves nothing RUNNING even then.
     """
 
     def __init__(
@@ -47,101 +42,119 @@ class Coordinator:
         self._clock = clock
         self._seconds_before = float(run.get("seconds", 0.0))
         self._first_ask: float | None = None
-        self._run_written = clock()
-        self._sql_seconds = 0.0
+        self._busy_seconds = 0.0
         self._open: dict[int, OpenTrial] = {}
         self._slots: set[str] = set()
         self._fenced: set[str] = set()
+        self._live_slots = 0
         self._ended: list[TrialEnd] = []
         self._ended_in_run = 0
         self._warnings: list[str] = []
         self._fails_in_a_row = 0
+        self._read_checked = False
         self._draining: str | None = None
+        self._stopping_since: float | None = None
         self._failure: str | None = None
-        self._had_complete = live.counts[State.COMPLETE] > 0
-        limit = plan.sampler.limit(plan.space)
-        self._limit = min((n for n in (plan.trials, limit) if n is not None), default=None)
-        self._limited_by_sampler = limit is not None and (plan.trials is None or limit < plan.trials)
+        self._closed = False
         self.adopted = live.adopt()
-        self._write_run()
+        self._write_run(clock())
+        self._watch_time(clock())
 
     # ------------------------------------------------------------------ slots
 
     def wants_slot(self, live_slots: int) -> bool:
         """Whether one more slot than `live_slots` would find something to train."""
-        return (
-            not self.is_over() and self._askable() > 0 and (self._plan.slots is None or live_slots < self._plan.slots)
-        )
+        self._live_slots = live_slots
+        if self.is_over() or (self._plan.slots is not None and live_slots >= self._plan.slots):
+            return False
+        idle = max(live_slots - len({one.slot for one in self._open.values()}), 0)
+        return self._room(live_slots + 1) > idle
 
     def open_slot(self, slot: str) -> None:
         """Admit a slot; only admitted slots are answered."""
         self._slots.add(slot)
 
-    def exchange(self, slot: str, news: Sequence[News], free: int) -> Answer:
+    def exchange(self, slot: str, news: Sequence[News], free: int, holds: Collection[int] | None = None) -> Answer:
         """One round of a slot: what its trials said, and how many more it could train.
 
         Reports are decided one by one in order of trial number. A slot that was declared lost is refused: its
         trials belong to others now.
+        holds: numbers of the trials the slot has in hand besides those whose end it tells here; None: not said. A trial
+        that we believe there and that it does not hold has died without a word: it is put back as after the death of
+        its process, since it would otherwise take a place among those in flight for ever.
         """
-        if slot not in self._slots or slot in self._fenced:
+        if self._closed or slot not in self._slots or slot in self._fenced:
             return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True)
-        verdicts: dict[int, Verdict] = {}
-        for index in sorted(range(len(news)), key=lambda i: news[i].number):
-            verdicts[index] = self._hear(slot, news[index])
-        assignments = tuple(self._start(slot).assignment for _ in range(min(free, self._askable())))
-        self._flush()
+        with self._busy(), self._live.batch():
+            verdicts: dict[int, Verdict] = {}
+            for index in sorted(range(len(news)), key=lambda i: news[i].number):
+                verdicts[index] = self._hear(slot, news[index])
+            if holds is not None:
+                for one in [one for one in self._of(slot) if one.number not in holds]:
+                    self._lose(one, Lost("process", "its slot lost it without a word"))
+            assignments = tuple(self._start(slot, free))
+            self._live.flush()
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report))
-        busy = any(one.slot == slot for one in self._open.values())
-        return Answer(told, assignments, 0.0 if busy else 0.1, over=not busy and self.is_over())
+        busy = bool(self._of(slot))
+        return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over())
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
         self._fenced.add(slot)
-        mine = [one for one in self._open.values() if one.slot == slot]
-        for one in mine:
-            deaths = int(one.trial.user_attrs.get(attributes.DEATHS, 0)) + 1
-            if lost.cause == "process" and deaths >= DEATHS_ALLOWED:
-                self._close(one, self._live.crash(one, f"its process died {deaths} times: {lost.detail}"))
-            else:
-                counter = attributes.DEATHS if lost.cause == "process" else None
-                self._live.put_back(one, Event.LOST, lost.detail, counter)
-                del self._open[one.number]
-        self._flush()
+        mine = self._of(slot)
+        with self._busy(), self._live.batch():
+            for one in mine:
+                self._lose(one, lost)
+            self._live.flush()
         return [one.number for one in mine]
 
     # ----------------------------------------------------------------- driver
 
     def tick(self) -> tuple[Snapshot, tuple[str, ...]]:
-        """What to draw now, and the slots whose trial is past its timeout: fenced here, to be killed by the caller."""
+        """What to draw now, and the slots to be killed by the caller, fenced here.
+
+        Those whose trial is past its timeout, and those whose trials have not come to a report in DRAIN_GRACE seconds
+        since the sweep began to stop.
+        """
         now = self._clock()
-        late = tuple({one.slot for one in self._open.values() if self._is_late(one, now)})
-        for slot in late:
-            self._fenced.add(slot)
-            self._end_late(slot, now)
-        left = self._time_left(now)
-        if left is not None and left <= 0 and self._draining is None:
-            self.drain("time used up")
+        self._watch_time(now)
+        with self._busy(), self._live.batch():
+            late = sorted({one.slot for one in self._open.values() if self._is_late(one, now)})
+            for slot in late:
+                self._fenced.add(slot)
+                self._end_late(slot, now)
+            if late:
+                self._live.flush()
+        if self._stopping_since is not None and now - self._stopping_since > DRAIN_GRACE:
+            silent = sorted({one.slot for one in self._open.values()})
+            for slot in silent:
+                self.lost(slot, Lost("stop", self._why()))
+            late += silent
         if now - self._run_written >= RUN_WRITTEN_EVERY:
-            self._write_run()
-        if late:
-            self._flush()
-        return self.snapshot(), late
+            self._live.recount()
+            self._write_run(now)
+        return self.snapshot(), tuple(late)
 
     def drain(self, why: str) -> None:
         """Start nothing more; trials in flight are put back at their next report."""
         self._draining = self._draining or why
+        self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
 
     def fail(self, sentence: str) -> None:
         """End the sweep with an error; trials in flight are put back at their next report."""
         self._failure = self._failure or sentence
+        self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
 
     def close(self, why: str) -> Snapshot:
         """End the run: put back what is still open, refuse everyone from now on, record the end."""
-        self.drain(why)
-        for slot in list(self._slots):
-            self.lost(slot, Lost("stop", why))
-        self._run["ended"] = why
-        self._write_run()
+        if not self._closed:
+            for slot in sorted({one.slot for one in self._open.values()}):
+                self.lost(slot, Lost("stop", why))
+            self._live.adopt()  # one that was half asked when something failed
+            self._live.recount()
+            self._run["ended"] = why
+            self._write_run(self._clock())
+            self._closed = True
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
@@ -150,9 +163,10 @@ class Coordinator:
         ended, self._ended = tuple(self._ended), []
         warnings, self._warnings = tuple(self._warnings), []
         elapsed = 0.0 if self._first_ask is None else now - self._first_ask
+        limits = [limit for limit in (self._plan.trials, self._live.limit) if limit is not None]
         return Snapshot(
             counts={state: self._live.counts[state] for state in sorted(FINAL)},
-            total=self._limit,
+            total=min(limits, default=None),
             running=len(self._open),
             best=self._live.best,
             ended=ended,
@@ -167,32 +181,49 @@ class Coordinator:
 
     def is_over(self) -> bool:
         """Whether no trial will be started any more, unless one in flight is lost."""
-        return self._stopping() or (self._limit is not None and self._counted() >= self._limit)
+        return self._stopping or self._full or (self._live.exhausted and not self._open)
 
-    # ---------------------------------------------------------------- details
+    # -------------------------------------------------------------- what next
+
+    @property
+    def _stopping(self) -> bool:
+        return self._closed or self._draining is not None or self._failure is not None
+
+    @property
+    def _full(self) -> bool:
+        return self._plan.trials is not None and self._counted() >= self._plan.trials
 
     def _counted(self) -> int:
-        return sum(self._live.counts[state] for state in FINAL)
+        return sum(self._live.counts.values())
 
-    def _stopping(self) -> bool:
-        return self._draining is not None or self._failure is not None or self._live.exhausted
+    def _of(self, slot: str) -> list[OpenTrial]:
+        return [one for one in self._open.values() if one.slot == slot]
 
-    def _askable(self) -> int:
-        """How many trials may be started now."""
-        if self._stopping():
+    def _room(self, slots: int) -> int:
+        """How many trials may be started now, with so many slots."""
+        if self._stopping:
             return 0
-        room = self._plan.in_flight - len(self._open)
-        if self._limit is not None:
-            room = min(room, self._limit - self._counted() - len(self._open))
-        return max(room, 0)
+        room = self._plan.in_flight(slots) - len(self._open)
+        if self._plan.trials is not None:
+            room = min(room, self._plan.trials - self._counted() - len(self._open))
+        return self._live.left(room)
 
-    def _start(self, slot: str) -> OpenTrial:
-        now = self._clock()
-        if self._first_ask is None:
-            self._first_ask = now
-        one = self._live.ask(slot, self._work_clock(now))
-        self._open[one.number] = one
-        return one
+    def _start(self, slot: str, free: int) -> Iterator[Assignment]:
+        self._watch_time(self._clock())
+        slots = max(self._live_slots, len(self._slots - self._fenced))
+        while free > 0 and self._room(slots) > 0:
+            now = self._clock()
+            if self._first_ask is None:
+                self._first_ask = now
+            one = self._live.ask(slot, self._unhindered(now))
+            self._open[one.number] = one
+            if one.misfit is not None:
+                self._crash(one, one.misfit)
+                continue
+            free -= 1
+            yield one.assignment
+
+    # ------------------------------------------------------------------- news
 
     def _hear(self, slot: str, item: News) -> Verdict:
         one = self._open.get(item.number)
@@ -200,79 +231,117 @@ class Coordinator:
             return Verdict.REFUSED
         try:
             if isinstance(item, Report):
-                return self._hear_report(one, item)
+                return self._reported(one, item)
             if isinstance(item, Finished):
-                self._check_read(item)
                 self._close(one, self._live.finish(one, item.metrics))
+                self._check_read(item)
             elif isinstance(item, Crashed):
                 self._crashed(one, item)
+            elif one.put_back_told:
+                self._put_back(one, Event.LOST, self._why())
             else:
-                self._released(one, item)
-        except ValueError as error:  # a report or result that cannot be used
-            self._close(one, self._live.crash(one, str(error)))
+                self._crash(one, "it left its training without being told to")
+        except Unusable as error:
+            self._crash(one, str(error))
+        except EndedElsewhere:
+            self._drop(one)
         return Verdict.REFUSED
 
-    def _hear_report(self, one: OpenTrial, item: Report) -> Verdict:
-        if item.saved and one.trial.user_attrs.get(attributes.DEATHS, 0):
-            one.trial.set_user_attr(attributes.DEATHS, 0)
+    def _reported(self, one: OpenTrial, item: Report) -> Verdict:
+        if item.saved:
+            self._live.reset(one, attributes.DEATHS)
         if self._live.report(one, item.step, item.metrics):
             self._close(one, self._live.prune(one))
             return Verdict.PRUNED
-        return Verdict.PUT_BACK if self._stopping() else Verdict.GO_ON
+        if self._stopping or self._full:
+            one.put_back_told = True
+            return Verdict.PUT_BACK
+        return Verdict.GO_ON
 
     def _crashed(self, one: OpenTrial, item: Crashed) -> None:
-        retries = int(one.trial.user_attrs.get(attributes.RETRIES, 0))
-        if item.retryable and retries < self._plan.retries:
-            self._live.put_back(one, Event.RETRY, item.reason, attributes.RETRIES)
-            del self._open[one.number]
+        if item.retryable and one.count(attributes.RETRIES) < self._plan.retries:
+            self._put_back(one, Event.RETRY, item.reason, attributes.RETRIES)
         else:
-            self._close(one, self._live.crash(one, item.reason))
-
-    def _released(self, one: OpenTrial, item: Released) -> None:
-        del item
-        self._live.put_back(one, Event.LOST, self._draining or "the sweep ended")
-        del self._open[one.number]
+            self._crash(one, item.reason)
 
     def _check_read(self, item: Finished) -> None:
-        """The first COMPLETE trial shows whether every parameter reaches the training function."""
-        if self._had_complete or not item.unread:
-            self._had_complete = True
+        """The first COMPLETE trial of a run shows whether every parameter reaches the training function."""
+        if self._read_checked:
             return
-        self._had_complete = True
-        conditional = self._plan.space.conditional()
-        never = [name for name in item.unread if name not in conditional]
-        if never and self._plan.unread_ends:
-            self._failure = f"space.{never[0]}: the training function never read this parameter from its config"
-        self._warnings.extend(f"space.{name}: trial {item.number} never read it" for name in item.unread)
+        self._read_checked = True
+        conditional = self._plan.space.conditional() if item.unread else set()
+        for name in item.unread:
+            if name in conditional or not self._plan.unread_ends:
+                self._warnings.append(f"space.{name}: trial {item.number} never read it")
+            else:
+                self.fail(f"space.{name}: the training function never read this parameter from its config")
+
+    # ------------------------------------------------------ ends of open trials
 
     def _close(self, one: OpenTrial, end: TrialEnd) -> None:
         del self._open[one.number]
         self._ended.append(end)
         self._ended_in_run += 1
         self._fails_in_a_row = self._fails_in_a_row + 1 if end.state is State.FAIL else 0
-        if self._fails_in_a_row >= self._plan.max_in_a_row and self._failure is None:
-            self._failure = f"{self._fails_in_a_row} trials in a row failed; the last: {end.reason}"
+        if self._fails_in_a_row >= self._plan.max_in_a_row:
+            self.fail(f"{self._fails_in_a_row} trials in a row failed; the last: {end.reason}")
+
+    def _crash(self, one: OpenTrial, reason: str) -> None:
+        try:
+            self._close(one, self._live.crash(one, reason))
+        except EndedElsewhere:
+            self._drop(one)
+
+    def _put_back(self, one: OpenTrial, event: Event, reason: str, counter: str | None = None) -> None:
+        try:
+            self._live.put_back(one, event, reason, counter)
+            del self._open[one.number]
+        except EndedElsewhere:
+            self._drop(one)
+
+    def _drop(self, one: OpenTrial) -> None:
+        """Somebody else ended it; they are believed, and it counts as they say."""
+        del self._open[one.number]
+        self._live.recount()
+
+    def _lose(self, one: OpenTrial, lost: Lost) -> None:
+        """Only the death of the trial's own process is held against it, and not when we are stopping it ourselves."""
+        blamed = lost.cause == "process" and not self._stopping
+        deaths = one.count(attributes.DEATHS) + 1
+        if blamed and deaths >= DEATHS_ALLOWED:
+            self._crash(one, f"its process died {deaths} times: {lost.detail}")
+        else:
+            self._put_back(one, Event.LOST, lost.detail, attributes.DEATHS if blamed else None)
 
     def _is_late(self, one: OpenTrial, now: float) -> bool:
-        return self._plan.timeout is not None and self._work_clock(now) - one.started > self._plan.timeout
+        return self._plan.timeout is not None and self._unhindered(now) - one.started > self._plan.timeout
 
     def _end_late(self, slot: str, now: float) -> None:
-        for one in [one for one in self._open.values() if one.slot == slot]:
+        for one in self._of(slot):
             if self._is_late(one, now):
-                reason = f"timed out: still training {self._plan.timeout:g} s after its start (trial.timeout)"
-                self._close(one, self._live.crash(one, reason))
+                self._crash(one, f"timed out: still training {self._plan.timeout:g} s after its start (trial.timeout)")
             else:
-                self._live.put_back(one, Event.LOST, "its slot was stopped for another trial's timeout")
-                del self._open[one.number]
+                self._put_back(one, Event.LOST, "its slot was stopped for another trial's timeout")
 
-    def _work_clock(self, now: float) -> float:
-        """Time that counts for a trial's timeout: waiting for SQL counts for nobody."""
-        return now - self._sql_seconds
+    # ------------------------------------------------------------------- time
 
-    def _flush(self) -> None:
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Time in which we are busy or wait for SQL counts for no trial: whoever reports then has to wait for us."""
         started = self._clock()
-        self._live.flush()
-        self._sql_seconds += self._clock() - started
+        try:
+            yield
+        finally:
+            self._busy_seconds += self._clock() - started
+
+    def _unhindered(self, now: float) -> float:
+        """The time that counts for a trial's timeout."""
+        return now - self._busy_seconds
+
+    def _watch_time(self, now: float) -> None:
+        left = self._time_left(now)
+        if left is not None and left <= 0:
+            self.drain(TIME_USED_UP)
 
     def _seconds(self, now: float) -> float:
         return self._seconds_before + (0.0 if self._first_ask is None else now - self._first_ask)
@@ -280,17 +349,18 @@ class Coordinator:
     def _time_left(self, now: float) -> float | None:
         return None if self._plan.seconds is None else self._plan.seconds - self._seconds(now)
 
-    def _note(self) -> str | None:
-        counted = self._counted()
-        if self._failure is None and self._draining is not None:
-            return self._draining
-        exhausted = self._live.exhausted or (self._limited_by_sampler and counted == self._limit)
-        if exhausted:
-            return f"sampler {self._plan.sampler.name}: every point of the space was tried"
-        return None
+    def _why(self) -> str:
+        return self._failure or self._draining or "the sweep has all its trials"
 
-    def _write_run(self) -> None:
-        self._run_written = self._clock()
-        self._run["seconds"] = round(self._seconds(self._run_written), 3)
+    def _note(self) -> str | None:
+        if self._failure is not None or self._full:
+            return None
+        if self._draining is None and self._live.exhausted:
+            return f"sampler {self._plan.sampler.name}: every point of the space was tried"
+        return self._draining
+
+    def _write_run(self, now: float) -> None:
+        self._run_written = now
+        self._run["seconds"] = round(self._seconds(now), 3)
         self._live.set_run(self._run)
-        self._flush()
+        self._live.flush()

@@ -9,13 +9,16 @@ import contextlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
+from hpo.errors import UserError
 from hpo.search import attributes
 from hpo.search.messages import Assignment, TrialEnd
 from hpo.search.plan import SearchPlan
@@ -23,10 +26,32 @@ from hpo.search.samplers import seeded
 from hpo.search.seeds import trial_seed
 from hpo.search.states import FINAL, Event, State, TrialStatus, advance
 
+_ENQUEUED = "fixed_params"  # Optuna's own mark of a trial that somebody enqueued
+
+
+class Unusable(Exception):
+    """A report or result that cannot be used; the text is what the trial fails with."""
+
+
+class EndedElsewhere(Exception):
+    """Somebody else, a dashboard say, ended this trial meanwhile. Their word stands."""
+
+
+@contextlib.contextmanager
+def _unless_ended_elsewhere() -> Iterator[None]:
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        raise EndedElsewhere from None
+
 
 @dataclass
 class OpenTrial:
-    """A RUNNING trial: who trains it, since when, and what it has said in this attempt."""
+    """A RUNNING trial: who trains it, since when, and what it has said.
+
+    started: on the clock of the caller. last_step: of this attempt. metrics: the last value of each, of all attempts.
+    misfit: why it cannot be trained at all, for a trial that somebody enqueued with values that do not fit.
+    """
 
     trial: optuna.Trial
     status: TrialStatus
@@ -35,18 +60,29 @@ class OpenTrial:
     started: float
     last_step: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    steps_said: int = 0
+    misfit: str | None = None
+    put_back_told: bool = False
 
     @property
     def number(self) -> int:
         """Optuna's number of the trial."""
-        return self.trial.number
+        return self.status.number
+
+    @property
+    def known(self) -> FrozenTrial:
+        """What Optuna's Trial knows of itself; its public properties copy all of it at each look."""
+        return self.trial._cached_frozen_trial
+
+    def count(self, attribute: str) -> int:
+        """A counter kept as an attribute, 0 before it was first set."""
+        return _count(self.known, attribute)
 
 
 class LiveStudy:
     """Optuna's study under one run.
 
     flush: makes everything written so far durable. log_path: names the log file of a trial by its number.
+    batch: a block whose writes are committed together when it ends.
     """
 
     def __init__(
@@ -55,168 +91,257 @@ class LiveStudy:
         plan: SearchPlan,
         flush: Callable[[], None],
         log_path: Callable[[int], str] | None = None,
+        batch: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._plan = plan
-        self._flush = flush
         self._log_path = log_path
+        self.flush = flush
+        self.batch = batch
         study.sampler = seeded(plan.sampler.build(plan.seed, plan.space), plan.seed)
         study.pruner = plan.pruner.build(plan.max_resource)
         self.study = study
-        self.exhausted = False
+        self.limit = plan.sampler.limit(plan.space)
         self.counts: Counter[State] = Counter()
         self.best: TrialEnd | None = None
-        self._complete_before = False
-        for trial in study.get_trials(deepcopy=False):
-            self._count_old(trial)
+        self._stopped = False
+        self._points: set[frozenset[tuple[str, str]]] = set()
+        self.recount()
+        for trial in self._trials():
+            self._note_point(trial.params)
 
-    def _count_old(self, trial: optuna.trial.FrozenTrial) -> None:
-        state = State(trial.state.name)
-        if state in FINAL:
-            self.counts[state] += 1
-            seconds = trial.duration.total_seconds() if trial.duration else 0.0
-            value = trial.values[0] if trial.values else None
-            self._consider(TrialEnd(trial.number, state, value, None, seconds, trial.params))
+    # ------------------------------------------------------------ the study
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def recount(self) -> None:
+        """Count the ended trials and find the best one anew: others may have told or added some."""
+        self.counts = Counter()
+        for trial in self._trials():
+            state = State(trial.state.name)
+            if state in FINAL:
+                self.counts[state] += 1
+                self._consider(trial, state)
 
     def adopt(self) -> list[int]:
-        """Put the RUNNING trials of a dead run back, to be asked again under their own numbers, lowest first."""
-        dead = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in dead:
-            self._set_waiting(trial.number, trial._trial_id, "its run ended")
-        self._flush()
-        return [trial.number for trial in dead]
+        """Put all RUNNING trials back, to be asked again under their own numbers; these, lowest first."""
+        adopted = []
+        for trial in self._trials(TrialState.RUNNING):
+            with contextlib.suppress(EndedElsewhere):
+                self._set_waiting(trial._trial_id, "its run ended")
+                adopted.append(trial.number)
+        self.flush()
+        return adopted
+
+    def left(self, most: int) -> int:
+        """How many trials can be asked now, looking no further than `most`.
+
+        Those that were put back or enqueued, then what the sampler has not given out yet: with several slots a grid
+        would otherwise give points twice.
+        """
+        if most <= 0 or not self._finite:
+            return max(most, 0)
+        new = 0 if self._stopped or self.limit is None else max(self.limit - len(self._points), 0)
+        return min(most, new + len(self._trials(TrialState.WAITING)))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler has nothing new to give."""
+        return self._finite and self.left(1) == 0
+
+    @property
+    def _finite(self) -> bool:
+        return self._stopped or self.limit is not None
+
+    def _note_point(self, params: Mapping[str, Any]) -> None:
+        if self.limit is None:
+            return
+        with contextlib.suppress(UserError):  # half asked when its run died, or enqueued outside the space
+            self._plan.space.validate(params)
+            self._points.add(frozenset((path, repr(value)) for path, value in params.items()))
+
+    def set_run(self, run: Mapping[str, Any]) -> None:
+        """Record where the study is worked on and for how long it has been."""
+        self.study.set_user_attr(attributes.RUN, dict(run))
+
+    # ---------------------------------------------------------- one trial
 
     def ask(self, slot: str, now: float) -> OpenTrial:
         """The next trial: one that was put back or enqueued if there is any, else a new suggestion."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notices on samplers and fallbacks are for its own users
             trial = self.study.ask()
-            params = self._plan.space.suggest(trial)
-        attempts = int(trial.user_attrs.get(attributes.ATTEMPT, 0))
+            params, misfit = self._suggest(trial)
+        known = trial._cached_frozen_trial
+        attempts = _count(known, attributes.ATTEMPT)
         status = advance(TrialStatus(trial.number, State.WAITING, attempts), Event.START)
         seed = trial_seed(self._plan.seed, trial.number)
+        metrics = _said_before(known, self._plan.objectives[0].metric)
         trial.set_user_attr(attributes.ATTEMPT, status.attempt)
         if attempts == 0:
             trial.set_user_attr(attributes.SEED, seed)
             if self._log_path is not None:
                 trial.set_user_attr(attributes.LOG, self._log_path(trial.number))
-        return OpenTrial(trial, status, slot, Assignment(trial.number, status.attempt, seed, params), now)
+        self._note_point(params)
+        assignment = Assignment(trial.number, status.attempt, seed, params)
+        return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
 
+    def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
+        try:
+            return self._plan.space.suggest(trial), None
+        except (ValueError, TypeError) as error:
+            known = trial._cached_frozen_trial
+            if _ENQUEUED not in known.system_attrs:
+                raise
+            return dict(known.params), f"it was enqueued with values that do not fit: {' '.join(str(error).split())}"
+
+    @_unless_ended_elsewhere()
     def report(self, one: OpenTrial, step: int, metrics: Mapping[str, float]) -> bool:
         """Record one step; whether the pruner wants the trial stopped.
 
         A step the study already has (a trial that started again behind its reports) is neither written nor decided
-        anew. Raises ValueError with the reason when the report cannot be used.
+        anew. Raises Unusable, with the reason, and EndedElsewhere.
         """
-        value = self._objective_value(metrics, step)
+        value = self._objective_value(metrics, f" at step {step}")
         if one.last_step is not None and step <= one.last_step:
-            raise ValueError(f"step {step} was reported after step {one.last_step}; steps have to grow")
+            raise Unusable(f"step {step} was reported after step {one.last_step}; steps have to grow")
         one.last_step = step
         one.metrics.update(metrics)
-        one.steps_said += 1
         one.status = advance(one.status, Event.REPORT)
-        if step in one.trial._cached_frozen_trial.intermediate_values:
+        if step in one.known.intermediate_values:
             return False
-        if len(self._plan.objectives) > 1:  # Trial.report refuses several objectives; the first one's curve is kept
-            self.study._storage.set_trial_intermediate_value(one.trial._trial_id, step, value)
-            one.trial._cached_frozen_trial.intermediate_values[step] = value
-            return False
-        one.trial.report(value, step)
-        return bool(one.trial.should_prune())
+        try:
+            self._write(one, step, value)
+        except ValueError as error:  # what no database holds: a negative or enormous step
+            raise Unusable(f"step {step} cannot be stored: {' '.join(str(error).split())}") from None
+        # a pruner looks at the last step there is; one that fills a gap says nothing about it
+        return len(self._plan.objectives) == 1 and step == one.known.last_step and one.trial.should_prune()
 
-    def _objective_value(self, metrics: Mapping[str, float], step: int | None) -> float:
-        where = "" if step is None else f" at step {step}"
+    def _write(self, one: OpenTrial, step: int, value: float) -> None:
+        if len(self._plan.objectives) == 1:
+            one.trial.report(value, step)
+        else:  # Trial.report refuses several objectives; the first one's curve is kept
+            self.study._storage.set_trial_intermediate_value(one.trial._trial_id, step, value)
+            one.known.intermediate_values[step] = value
+
+    def _objective_value(self, metrics: Mapping[str, float], where: str = "") -> float:
         for objective in self._plan.objectives:
             if objective.metric not in metrics:
                 said = ", ".join(sorted(metrics)) or "nothing"
-                raise ValueError(f"the objective {objective.metric!r} was not reported{where} (reported: {said})")
+                raise Unusable(f"the objective {objective.metric!r} was not reported{where} (reported: {said})")
             if not math.isfinite(metrics[objective.metric]):
-                raise ValueError(f"{objective.metric} is {metrics[objective.metric]}{where}")
+                raise Unusable(f"{objective.metric} is {metrics[objective.metric]}{where}")
         return float(metrics[self._plan.objectives[0].metric])
 
     def prune(self, one: OpenTrial) -> TrialEnd:
-        """End a trial as PRUNED, with the pruner's reason."""
-        reason = self._plan.pruner.reason(self.study, one.trial._cached_frozen_trial)
-        return self._end(one, Event.PRUNE, None, reason)
+        """End a trial as PRUNED, with the pruner's reason. Raises EndedElsewhere."""
+        return self._end(one, Event.PRUNE, None, self._plan.pruner.reason(self.study, one.known))
 
     def finish(self, one: OpenTrial, returned: Mapping[str, float]) -> TrialEnd:
-        """End a trial as COMPLETE; what it returned counts as its last report. Raises ValueError like `report`."""
+        """End a trial as COMPLETE; what it returned counts as its last report. Raises Unusable and EndedElsewhere."""
         one.metrics.update(returned)
-        self._objective_value(one.metrics, None)
-        values = []
-        curve = one.trial._cached_frozen_trial.intermediate_values
-        for index, objective in enumerate(self._plan.objectives):
-            value = float(one.metrics[objective.metric])
-            if objective.at == "best" and index == 0 and curve:
-                step, top = max(
-                    curve.items(), key=lambda item: item[1] if objective.direction == "maximize" else -item[1]
-                )
-                if not objective.better(value, top):
-                    value = top
-                    one.trial.set_user_attr(attributes.BEST_STEP, step)
-            values.append(value)
-        return self._end(one, Event.FINISH, values, None)
+        self._objective_value(one.metrics)
+        values = [float(one.metrics[objective.metric]) for objective in self._plan.objectives]
+        first = self._plan.objectives[0]
+        best_step = None
+        if first.at == "best":
+            for step, value in sorted(one.known.intermediate_values.items()):
+                if first.better(value, values[0]) or (value == values[0] and best_step is None):
+                    values[0], best_step = value, step
+        return self._end(one, Event.FINISH, values, None, best_step)
 
     def crash(self, one: OpenTrial, reason: str) -> TrialEnd:
-        """End a trial as FAIL."""
+        """End a trial as FAIL. Raises EndedElsewhere."""
         return self._end(one, Event.CRASH, None, reason)
 
+    @_unless_ended_elsewhere()
     def put_back(self, one: OpenTrial, event: Event, reason: str, attribute: str | None = None) -> None:
-        """Make a trial WAITING again under its own number; `attribute` is a counter that grows by one."""
+        """Make a trial WAITING again under its own number; `attribute` is a counter that grows by one.
+
+        Raises EndedElsewhere.
+        """
         one.status = advance(one.status, event, reason)
         if attribute is not None:
-            one.trial.set_user_attr(attribute, int(one.trial.user_attrs.get(attribute, 0)) + 1)
-        self._set_waiting(one.number, one.trial._trial_id, reason)
+            one.trial.set_user_attr(attribute, one.count(attribute) + 1)
+        # should its checkpoint lie behind the last report, nothing but this says what was reported
+        self._set_metrics(one, {self._plan.objectives[0].metric})
+        self._set_waiting(one.trial._trial_id, reason)
 
-    def _set_waiting(self, number: int, trial_id: int, reason: str) -> None:
-        storage = self.study._storage
-        storage.set_trial_user_attr(trial_id, attributes.REASON, f"put back: {reason}")
-        # someone else (the dashboard) ended it meanwhile: their state stands
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    @_unless_ended_elsewhere()
+    def reset(self, one: OpenTrial, attribute: str) -> None:
+        """Set a counter to 0. Raises EndedElsewhere."""
+        if one.count(attribute):
+            one.trial.set_user_attr(attribute, 0)
 
-    def _end(self, one: OpenTrial, event: Event, values: list[float] | None, reason: str | None) -> TrialEnd:
-        one.status = advance(one.status, event, reason)
-        objective_names = {objective.metric for objective in self._plan.objectives}
-        others = {
-            name: value for name, value in one.metrics.items() if name not in objective_names and math.isfinite(value)
-        }
-        if others:
+    @_unless_ended_elsewhere()
+    def _set_waiting(self, trial_id: int, reason: str) -> None:
+        self.study._storage.set_trial_user_attr(trial_id, attributes.REASON, f"put back: {reason}")
+        self.study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def _set_metrics(self, one: OpenTrial, but: set[str]) -> None:
+        others = {name: value for name, value in one.metrics.items() if name not in but and math.isfinite(value)}
+        if others or attributes.METRICS in one.known.user_attrs:
             one.trial.set_user_attr(attributes.METRICS, others)
-        if reason is not None or attributes.REASON in one.trial.user_attrs:
+
+    @_unless_ended_elsewhere()
+    def _end(
+        self,
+        one: OpenTrial,
+        event: Event,
+        values: list[float] | None,
+        reason: str | None,
+        best_step: int | None = None,
+    ) -> TrialEnd:
+        one.status = advance(one.status, event, reason)
+        self._set_metrics(one, {objective.metric for objective in self._plan.objectives})
+        if best_step is not None:
+            one.trial.set_user_attr(attributes.BEST_STEP, best_step)
+        if reason is not None or attributes.REASON in one.known.user_attrs:
             one.trial.set_user_attr(attributes.REASON, reason or "")
         self._tell(one, values)
         self.counts[one.status.state] += 1
         told = self.study._storage.get_trial(one.trial._trial_id)
-        seconds = told.duration.total_seconds() if told.duration else 0.0
-        value = told.values[0] if told.values else None
-        end = TrialEnd(one.number, one.status.state, value, reason, seconds, one.assignment.params)
-        self._consider(end)
-        return end
+        self._consider(told, one.status.state)
+        return _trial_end(told, one.status.state, reason)
 
     def _tell(self, one: OpenTrial, values: list[float] | None) -> None:
-        state = TrialState[one.status.state.name]
+        if self.study._storage.get_trial(one.trial._trial_id).state.is_finished():
+            raise EndedElsewhere
         try:
-            self.study.tell(one.number, values, state=state)
-        except RuntimeError as error:
-            # samplers that are exhausted call Study.stop, which Optuna allows inside `optimize` only
-            if "stop" not in str(error):
+            self.study.tell(one.trial, values, state=TrialState[one.status.state.name])
+        except UpdateFinishedTrialError:
+            raise
+        except (RuntimeError, KeyError) as error:
+            # The trial is told; what failed is the sampler's look at it. Exhausted samplers call Study.stop, which
+            # Optuna allows inside `optimize` only, and GridSampler trips over trials that somebody enqueued.
+            if "Study.stop" in str(error):
+                self._stopped = True
+            elif _ENQUEUED not in one.known.system_attrs:
                 raise
-            self.exhausted = True
-        except ValueError:
-            # the dashboard ended it meanwhile: its word stands
-            if not self.study._storage.get_trial(one.trial._trial_id).state.is_finished():
-                raise
 
-    def _consider(self, end: TrialEnd) -> None:
-        if end.state is State.COMPLETE and end.value is not None:
-            objective = self._plan.objectives[0]
-            if self.best is None or self.best.value is None or objective.better(end.value, self.best.value):
-                self.best = end
+    def _consider(self, trial: FrozenTrial, state: State) -> None:
+        """With several objectives the best is that of the first."""
+        if state is not State.COMPLETE or not trial.values:
+            return
+        best = self.best
+        if best is None or best.value is None or self._plan.objectives[0].better(trial.values[0], best.value):
+            self.best = _trial_end(trial, state, None)
 
-    def set_run(self, run: Mapping[str, Any]) -> None:
-        """Record where the study is worked on and for how long it has been."""
-        self.study.set_user_attr(attributes.RUN, dict(run))
 
-    def flush(self) -> None:
-        """Make everything written so far durable."""
-        self._flush()
+def _trial_end(trial: FrozenTrial, state: State, reason: str | None) -> TrialEnd:
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return TrialEnd(trial.number, state, trial.values[0] if trial.values else None, reason, seconds, trial.params)
+
+
+def _count(trial: FrozenTrial, attribute: str) -> int:
+    value = trial.user_attrs.get(attribute, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _said_before(trial: FrozenTrial, objective: str) -> dict[str, float]:
+    """The last values of an earlier attempt: one that goes on from its last checkpoint need not say them again."""
+    stored = trial.user_attrs.get(attributes.METRICS)
+    said: dict[str, float] = dict(stored) if isinstance(stored, dict) else {}
+    if trial.last_step is not None:
+        said[objective] = trial.intermediate_values[trial.last_step]
+    return said

@@ -9,6 +9,8 @@ from hpo.search.pruners import Pruner
 from hpo.search.samplers import Sampler
 from hpo.space import Space
 
+IN_FLIGHT_WITHOUT_COUNT = 64
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -47,8 +49,11 @@ class SearchPlan:
     max_in_a_row: int = 10
     unread_ends: bool = False
 
-    @property
-    def in_flight(self) -> int:
-        """How many trials may be open at once, so that the sampler still learns from what has ended."""
-        share = 64 if self.trials is None else self.trials // 4
-        return max(share, self.slots or 1)
+    def in_flight(self, slots: int) -> int:
+        """How many trials may be open at once, so that the sampler still learns from what has ended.
+
+        A quarter of the trials, and never fewer than the slots; slots: how many there are, where the plan says
+        "as many as fit".
+        """
+        share = IN_FLIGHT_WITHOUT_COUNT if self.trials is None else self.trials // 4
+        return max(share, self.slots or slots, 1)

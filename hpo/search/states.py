@@ -1,11 +1,11 @@
 """The one place where a trial's state changes.
 
-            START                FINISH
-  WAITING ---------> RUNNING ------------> COMPLETE
-     ^                | |  |    PRUNE
-     |  LOST, RETRY   | |  +-------------> PRUNED
-     +----------------+ |       CRASH
-                        +----------------> FAIL
+          START                FINISH
+WAITING ---------> RUNNING ------------> COMPLETE
+   ^                | |  |    PRUNE
+   |  LOST, RETRY   | |  +-------------> PRUNED
+   +----------------+ |       CRASH
+                      +----------------> FAIL
 """
 
 from __future__ import annotations
