@@ -41,7 +41,7 @@ ensure_venv() {
     if [ "$have" = "$wanted" ] && { [ -z "$extras" ] || [ "$extras" = "$had" ]; }; then return 0; fi
     extras=${extras:-$had}
     say "installing hpo${extras:+[$extras]} and its tested set into .venv (2 GB; about a minute with a warm pip cache)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
         -c constraints.txt -e ".${extras:+[$extras]}" || return 1
     printf '%s %s\n' "$wanted" "$extras" >"$stamp"
 }

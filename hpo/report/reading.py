@@ -12,6 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import NothingToShow
+from hpo.search import attributes
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,16 @@ def trials_of(study: Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 def spec_of(study: Study) -> Mapping[str, Any]:
-    """The sweep's canonical spec; empty for a study that hpo did not make."""
-    raw = study.user_attrs.get("hpo:sweep")
+    """The keys of the sweep, in their canonical form; empty for a study that hpo did not make."""
+    raw = study.user_attrs.get(attributes.SWEEP)
     if not isinstance(raw, str):
         return {}
     try:
-        spec = json.loads(raw)
+        stored = json.loads(raw)
     except ValueError:
         return {}
-    return spec if isinstance(spec, dict) else {}
+    keys = stored.get("keys") if isinstance(stored, dict) else None
+    return keys if isinstance(keys, dict) else {}
 
 
 def objectives(study: Study) -> list[Objective]:

@@ -40,7 +40,7 @@ def _grid(done: list[FrozenTrial], domains: dict[str, BaseDistribution], shown: 
     columns = min(_COLUMNS, len(domains))
     rows = math.ceil(len(domains) / columns)
     figure = make_subplots(
-        rows, columns, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=min(0.3, 90 / (260 * rows))
+        rows, columns, shared_yaxes="all", horizontal_spacing=0.03, vertical_spacing=min(0.3, 90 / (260 * rows))
     )
     figure.update_layout(blank("", "", height=80 + 260 * rows).layout, showlegend=False)
     newest = max(t.number for t in done)
@@ -53,7 +53,10 @@ def _grid(done: list[FrozenTrial], domains: dict[str, BaseDistribution], shown: 
             choices = [text(choice) for choice in domain.choices]
             figure.update_xaxes(type="category", categoryorder="array", categoryarray=choices, row=row, col=column)
         elif getattr(domain, "log", False):
-            figure.update_xaxes(type="log", exponentformat="power", row=row, col=column)
+            # plotly marks 2 and 5 between the powers of ten, which crowds a panel as narrow as these
+            values = [float(t.params[name]) for t in having]
+            ticks = 1 if max(values) >= 100 * min(values) else None
+            figure.update_xaxes(type="log", exponentformat="power", dtick=ticks, row=row, col=column)
     values = [v for t in done if (v := value_of(t, shown)) is not None]
     figure.update_yaxes(gridcolor=GRID, zeroline=False, range=focus(values))
     figure.update_yaxes(title_text=text(shown.name), col=1)

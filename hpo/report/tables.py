@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import number, span, text
 from hpo.report.reading import leaders, objectives, spec_of, trials_of
+from hpo.search import attributes
 
 _FAILURES_SHOWN = 200
 
@@ -54,7 +55,7 @@ def winner(study: Study) -> str:
         return '<p class="empty">No trial has completed, so there is no winner.</p>'
     trial = best[0]
     rows = [(name, _value(value)) for name, value in sorted(trial.params.items())]
-    metrics = trial.user_attrs.get("metrics")
+    metrics = trial.user_attrs.get(attributes.METRICS)
     if isinstance(metrics, Mapping):
         rows += [(str(name), _value(value)) for name, value in sorted(metrics.items())]
     pairs = "".join(f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in rows)
@@ -69,10 +70,10 @@ def failures(study: Study) -> str:
         return '<p class="empty">No trial failed.</p>'
     rows = []
     for trial in failed[:_FAILURES_SHOWN]:
-        reason = trial.user_attrs.get("reason") or "no reason was recorded"
+        reason = trial.user_attrs.get(attributes.REASON) or "no reason was recorded"
         last = max(trial.intermediate_values, default=None)
         taken = trial.duration.total_seconds() if trial.duration else None
-        log = trial.user_attrs.get("log", "")
+        log = trial.user_attrs.get(attributes.LOG, "")
         rows.append(
             [
                 str(trial.number),
@@ -121,17 +122,13 @@ def _value(value: object) -> str:
 
 
 def _short(value: Any) -> str:
-    """`tpe` for `tpe` and `{"name": "tpe"}`; `hyperband (min_resource 2)` with options."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    options = ", ".join(f"{key} {option}" for key, option in value.items() if key != "name" and option is not None)
-    name = str(value.get("name", ""))
-    return f"{name} ({options})" if name and options else name or options
+    """`tpe` for `tpe` and for `{"name": "tpe", ...}`."""
+    return str(value.get("name", "")) if isinstance(value, Mapping) else str(value)
 
 
 def _seconds(study: Study, trials: list[FrozenTrial]) -> float | None:
     """Wall time of the runs when the study knows it, else from the first start to the last end."""
-    run = study.user_attrs.get("hpo:run")
+    run = study.user_attrs.get(attributes.RUN)
     if isinstance(run, Mapping) and isinstance(run.get("seconds"), int | float):
         return float(run["seconds"])
     starts = [t.datetime_start for t in trials if t.datetime_start]

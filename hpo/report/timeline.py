@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import STATE_COLORS, NothingToShow, blank, span, text
 from hpo.report.reading import trials_of
+from hpo.search import attributes
 
 
 def plot_timeline(study: Study) -> go.Figure:
@@ -75,6 +76,6 @@ def _rows(started: list[FrozenTrial], latest: datetime.datetime) -> dict[int, in
 
 
 def _about(trial: FrozenTrial, seconds: float) -> str:
-    known = [key for key in ("slot", "reason") if trial.user_attrs.get(key)]
+    known = [key for key in (attributes.REASON, attributes.LOG) if trial.user_attrs.get(key)]
     details = [f"{key}: {text(str(trial.user_attrs[key])[:200])}" for key in known]
     return "<br>".join([f"trial {trial.number}: {trial.state.name.lower()}", span(seconds), *details])

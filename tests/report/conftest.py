@@ -58,7 +58,7 @@ def study(
 ) -> optuna.Study:
     made = optuna.create_study(directions=list(directions), study_name="digits")
     if spec is not None:
-        made.set_user_attr("hpo:sweep", json.dumps(spec))
+        made.set_user_attr("hpo:sweep", json.dumps({"keys": spec, "digests": {}, "folder": "/"}))
     made.add_trials(trials)
     return made
 
