@@ -124,16 +124,19 @@ class BatchedStorage(WriteBehind, BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self._db:
-            study = self._study(study_id)
-            new = work.NewTrial(study, template_trial, datetime.now())
-            inserted = self._commit(new.insert, lambda inserted: inserted.rows)
-            with self._mem:
-                # in order of id: others may have come before or, when an answer was lost, after ours
-                for trial in sorted([*inserted.others, inserted.trial], key=lambda trial: trial._trial_id):
-                    study.put(trial)
-                    self._homes[trial._trial_id] = study
-                study.ours.add(inserted.trial._trial_id)
-            return inserted.trial._trial_id
+            return self._make(work.NewTrial(self._study(study_id), template_trial, datetime.now()))
+
+    def _make(self, new: work.NewTrial) -> int:
+        """Under `_db`."""
+        study = new.study
+        inserted = self._commit(new.insert, lambda inserted: inserted.rows)
+        with self._mem:
+            # in order of id: others may have come before or, when an answer was lost, after ours
+            for trial in sorted([*inserted.others, inserted.trial], key=lambda trial: trial._trial_id):
+                study.put(trial)
+                self._homes[trial._trial_id] = study
+            study.ours.add(inserted.trial._trial_id)
+        return inserted.trial._trial_id
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution

@@ -14,14 +14,17 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import storage as optuna_rdb
 
 from hpo.errors import UserError
-from hpo.storage.engine import engine_options, explain, prepare_sqlite
+from hpo.storage.engine import BUSY_SECONDS, engine_options, explain, prepare_sqlite
 from hpo.storage.place import Place
 from hpo.storage.tables import STUDIES
 
 log = logging.getLogger("hpo.storage")
 
 _BEFORE_ALEMBIC = "before v0.9.0.a"
-_RACES = 5
+# another process may have made the tables and not yet said which they are
+_STAMPING_SECONDS = 2.0
+# SQLite answers a switch of the journal mode, and a reader that begins to write, with `locked` at once
+_RACED = ("already exists", "unique", "duplicate", "database is locked")
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,14 @@ def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
 
     Raises UserError when the database cannot be reached or written, and for a schema the installed Optuna cannot use.
     """
-    try:
+    stored = look_into(place)
+    gives_up = time.monotonic() + _STAMPING_SECONDS
+    while stored is not None and stored.revision == _BEFORE_ALEMBIC and time.monotonic() < gives_up:
+        time.sleep(0.1)
         stored = look_into(place)
-        if stored is not None:
-            _check_usable(stored.revision, place)
-        if place.file is not None:
-            prepare_sqlite(place)
-        rdb = _optunas_own(place)
-    except sa.exc.DBAPIError as error:
-        raise explain(error, place) from None
-    except StorageInternalError as error:
-        cause = error.__cause__
-        raise (explain(cause, place) if isinstance(cause, sa.exc.SQLAlchemyError) else UserError(str(error))) from None
+    if stored is not None:
+        _check_usable(stored.revision, place)
+    rdb = _optunas_own(place)
     revision = rdb.get_current_version()
     if revision not in known:
         log.warning(
@@ -100,14 +99,19 @@ def _check_usable(schema: str, place: Place) -> None:
 
 
 def _optunas_own(place: Place) -> RDBStorage:
-    """RDBStorage makes the tables; two processes that do so at once get into each other's way, and one tries again."""
+    """RDBStorage makes the tables. Two processes that do so at once get into each other's way: both try again."""
     url = place.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    for attempt in range(_RACES):
+    gives_up = time.monotonic() + BUSY_SECONDS
+    while True:
         try:
+            if place.file is not None:
+                prepare_sqlite(place)
             return RDBStorage(url, engine_kwargs=engine_options(place))
-        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError) as error:
-            raced = any(word in str(error.orig).lower() for word in ("already exists", "unique", "duplicate"))
-            if not raced or attempt == _RACES - 1:
+        except (sa.exc.DBAPIError, StorageInternalError) as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+            if not isinstance(cause, sa.exc.DBAPIError):
                 raise
-            time.sleep(0.2)
-    raise AssertionError("unreachable")
+            raced = any(word in str(cause.orig).lower() for word in _RACED)
+            if not raced or time.monotonic() > gives_up:
+                raise explain(cause, place) from None
+            time.sleep(0.1)

@@ -57,7 +57,7 @@ class Place:
     def __str__(self) -> str:
         query = {key: "***" if "password" in key.lower() else value for key, value in self.url.query.items()}
         shown = self.url.set(drivername=self.url.get_backend_name(), query=query)
-        return shown.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+        return shown.render_as_string(hide_password=True).replace("%2A", "*").replace("%2F", "/")
 
     def clean(self, text: str) -> str:
         """`text` without this place's password, for messages that come from a driver."""

@@ -89,7 +89,7 @@ class NewTrial:
     """
 
     def __init__(self, study: StudyMemory, template: FrozenTrial | None, now: datetime) -> None:
-        self._study = study
+        self.study = study
         self._draft = _empty(now) if template is None else _copy(template)
         self._cells = list(_cells(self._draft, -1))
         for name, distribution in self._draft.distributions.items():
@@ -101,7 +101,7 @@ class NewTrial:
         retried: an attempt before this one may have been committed; its row is then found and taken for ours.
         Raises KeyError for a study that is gone.
         """
-        study = self._study
+        study = self.study
         locked = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study.id).with_for_update()
         if connection.execute(locked).scalar() is None:
             raise KeyError(f"No study with study_id {study.id} exists.")

@@ -150,6 +150,8 @@ def _race(url: str, barrier: multiprocessing.synchronize.Barrier, results: multi
             results.put("made")
         except Refused:
             results.put("refused")
+        except UserError as error:
+            results.put(str(error))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
