@@ -58,15 +58,43 @@ class Interrupted(HpoError):
 
 
 def nearest(name: object, allowed: Iterable[object]) -> str | None:
-    """The allowed name most like `name`, or None when nothing is close."""
+    """The allowed name that was probably meant by `name`, or None when nothing is close.
+
+    Near are: a few letters' difference, swapped letters, a name cut short, what a name abbreviates (`lr` for
+    `learning_rate`), and the last part of a dotted path without or with another section (`lr` for `optimizer.lr`).
+    """
     known = [str(item) for item in allowed]
-    text = str(name)
-    close = difflib.get_close_matches(text, known, 1, 0.6)
-    if close:
-        return close[0]
-    # a path is often right but for a section: `lr` for `optimizer.lr`
-    tails = [item for item in known if item.rsplit(".", 1)[-1] == text.rsplit(".", 1)[-1]]
-    return tails[0] if len(tails) == 1 else None
+    section, _, last = str(name).rpartition(".")
+    beside = {item.rpartition(".")[2]: item for item in known if item.rpartition(".")[0] == section}
+    found = _close(last, beside)
+    if found is not None:
+        return beside[found]
+    # in a section that exists, a whole path is near to all of its paths
+    if not (section and beside):
+        found = _close(str(name), known)
+        if found is not None:
+            return found
+    tails = [item.rpartition(".")[2] for item in known]
+    found = _close(last, tails)
+    return known[tails.index(found)] if found is not None and tails.count(found) == 1 else None
+
+
+def _close(word: str, known: Iterable[str]) -> str | None:
+    plain = {_plain(item): item for item in known}
+    wanted = _plain(word)
+    # difflib's own threshold of 0.6 calls `pack` near to `space`
+    for candidate in difflib.get_close_matches(wanted, plain, 1, 0.7):
+        return plain[candidate]
+    initials = "".join(part[:1] for part in wanted.split("_"))
+    for candidate, item in plain.items():
+        begun = len(wanted) > 2 and candidate.startswith(wanted)
+        if begun or sorted(candidate) == sorted(wanted) or (len(initials) > 1 and candidate == initials):
+            return item
+    return None
+
+
+def _plain(word: str) -> str:
+    return word.casefold().replace("-", "_").strip()
 
 
 def unknown(key: str, noun: str, found: object, allowed: Iterable[object]) -> UserError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -22,8 +23,8 @@ from pydantic import ValidationError, model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from hpo.errors import unknown, unknown_text
-from hpo.schema import Frozen, sentence
+from hpo.errors import UserError, unknown, unknown_text
+from hpo.schema import Frozen, mistake, shown
 
 
 class Entry(Frozen):
@@ -44,6 +45,18 @@ class Entry(Frozen):
     def summary(cls) -> str:
         """First line of the docstring."""
         return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+class _Mistake(Exception):
+    """What is wrong with an entry as written, and at which keys below it."""
+
+    def __init__(self, loc: tuple[str, ...], text: str) -> None:
+        super().__init__(text)
+        self.loc, self.text = loc, text
+
+
+def _custom(text: str) -> PydanticCustomError:
+    return PydanticCustomError("invalid_entry", "{text}", {"text": text})
 
 
 E = TypeVar("E", bound=Entry)
@@ -110,33 +123,51 @@ class Registry(Generic[E]):
         return entries[name]
 
     def parse(self, raw: object) -> E:
-        """`"cosine"` or `{"name": "cosine", ...}` as a frozen entry; for use as a pydantic validator."""
+        """`"cosine"` or `{"name": "cosine", ...}` as a frozen entry. Raises ValueError with one sentence."""
+        try:
+            return self._entry(raw)
+        except _Mistake as found:
+            raise _custom(": ".join([*filter(None, [".".join(found.loc)]), found.text])) from None
+
+    def check(self, raw: object, key: str) -> E:
+        """Like `parse`, for what stands at `key`: a mistake raises UserError that begins with its dotted key."""
+        try:
+            return self._entry(raw)
+        except _Mistake as found:
+            raise UserError(f"{'.'.join([key, *found.loc])}: {found.text}") from None
+
+    def _entry(self, raw: object) -> E:
         if isinstance(raw, Entry):
             return raw  # type: ignore[return-value]
         if isinstance(raw, str):
             raw = {"name": raw}
         if not isinstance(raw, Mapping):
-            raise PydanticCustomError(
-                "invalid_entry", "{text}", {"text": f"must be a {self.noun}'s name or a mapping with one, found {raw!r}"}
-            )
+            raise _Mistake((), f"must be a {self.noun}'s name or a mapping with one, found {shown(raw)}")
         keys = dict(raw)
         name = keys.pop("name", None)
         entries = self.entries
         if name is None:
-            text = f"a {self.noun} needs a name (allowed: {', '.join(entries)})"
-            raise PydanticCustomError("unknown_name", "{text}", {"text": text})
+            raise _Mistake((), f"a {self.noun} needs a name (allowed: {', '.join(entries)})")
         if not isinstance(name, str) or name not in entries:
-            raise PydanticCustomError("unknown_name", "{text}", {"text": unknown_text(self.noun, name, entries)})
+            raise _Mistake((), unknown_text(self.noun, name, entries))
         try:
             return entries[name].model_validate(keys)
         except ValidationError as error:
-            text = sentence(error, entries[name])
-            text = text.replace("the file: unknown key", f"unknown key of {self.noun} {name!r}:", 1)
-            raise PydanticCustomError("invalid_entry", "{text}", {"text": text}) from None
+            loc, text = mistake(error, entries[name])
+            raise _Mistake(loc, re.sub("^unknown key (?=')", f"unknown key of {self.noun} {name!r}: ", text)) from None
+
+    def _validate(self, raw: object) -> E:
+        """`parse` for pydantic, to which a ValidationError also says where below this field the mistake is."""
+        try:
+            return self._entry(raw)
+        except _Mistake as found:
+            raise ValidationError.from_exception_data(
+                self.noun, [{"type": _custom(found.text), "loc": found.loc, "input": raw}]
+            ) from None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self.parse,
+            self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda entry: entry.model_dump()),
         )
 

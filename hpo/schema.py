@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpo.errors import UserError, unknown_text
+from hpo.errors import UserError, nearest, unknown_text
 
 
 class Frozen(BaseModel):
-    """Immutable, refuses unknown keys, NaN and infinity."""
+    """Immutable; refuses unknown keys, NaN and infinity, text for a number, and true or false for either."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -32,35 +34,77 @@ def check(model: type[M], raw: object, where: str = "") -> M:
 
 def sentence(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
     """The first mistake of `error`, as `key: what was found; what is allowed`."""
-    first = error.errors(include_url=False)[0]
-    loc = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-    key = ".".join([part for part in [where, *loc] if part]) or "the file"
-    kind, found = first["type"], first["input"]
-    if kind == "extra_forbidden":
-        return f"{'.'.join([p for p in [where, *loc[:-1]] if p]) or 'the file'}: " + unknown_text(
-            "key", loc[-1], _names(model, loc[:-1])
-        )
-    if kind == "missing":
-        return f"{key}: missing; it is required"
+    loc, text = mistake(error, model)
+    key = ".".join([part for part in (where, *loc) if part])
+    return f"{key}: {text}" if key else text
+
+
+def mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[str, ...], str]:
+    """The first mistake of `error`: the keys below `model` that lead to it, and what is wrong there."""
+    errors = error.errors(include_url=False)
+    # a mistyped key is also a missing one, and the mistyped one is what the user can see
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    loc, owner = _keys(model, first["loc"])
+    kind, found, facts = first["type"], shown(first["input"]), first.get("ctx", {})
+    message = _SUBJECT.sub("", first["msg"])
+    if kind in {"unknown_name", "invalid_entry"}:  # sentences of our own
+        return loc, message
     if kind in {"value_error", "assertion_error"}:
-        text = str(first.get("ctx", {}).get("error", first["msg"]))
-        return text if text.startswith(f"{key}:") else f"{key}: {text}"
-    if kind in {"unknown_name", "invalid_entry", "hpo"}:
-        return f"{key}: {first['msg']}"
-    message = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{key}: {message}, found {found!r}"
+        return loc, str(facts.get("error", message))
+    if kind == "extra_forbidden":
+        return loc[:-1], unknown_text("key", loc[-1], owner.model_fields if owner else ())
+    if kind == "missing":
+        choices = _choices(owner, loc[-1])
+        return loc, "missing; it is required" + (f", one of {', '.join(choices)}" if choices else "")
+    if kind == "literal_error":
+        near = nearest(first["input"], _choices(owner, loc[-1]) if loc else ())
+        return loc, f"{message}, found {found}" + (f"; did you mean {near!r}?" if near else "")
+    if kind == "model_type":
+        return loc, f"should be a mapping, found {found}"
+    if first["loc"] and first["loc"][-1] == "[key]":
+        return loc, f"a key should be text, found {found}"
+    if facts.get("min_length") == 1:
+        return loc, "should not be empty"
+    return loc, f"{message}, found {found}"
 
 
-def _names(model: type[BaseModel], loc: Iterable[str]) -> list[str]:
-    """Field names of the model that stands at `loc` below `model`; the model's own when it cannot be told."""
+_SUBJECT = re.compile(r"^(?:Input|String|Tuple|Value error,) ")
+
+
+def shown(value: object) -> str:
+    """A value as an error sentence shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _keys(model: type[BaseModel], loc: Iterable[int | str]) -> tuple[tuple[str, ...], type[BaseModel] | None]:
+    """`loc` as the keys a user wrote, without pydantic's own marks, and the model that the last of them belongs to."""
+    keys: list[str] = []
+    owner: type[BaseModel] | None = None
     current: Any = model
     for part in loc:
-        field = current.model_fields.get(part) if isinstance(current, type) and issubclass(current, BaseModel) else None
-        if field is None:
-            return []
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return list(current.model_fields) if current is not None else []
+        options = [option for option in _options(current) if option is not type(None)]
+        if len(options) > 1 or str(part) == "[key]" or str(part).startswith("function-"):
+            continue  # which option of a union was tried is no key
+        current = options[0]
+        keys.append(str(part))
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            owner, field = current, current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:
+            inner = get_args(current)
+            owner, current = None, (inner[-1] if get_origin(current) is dict else inner[0]) if inner else None
+    return tuple(keys), owner
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def _choices(owner: type[BaseModel] | None, key: str) -> tuple[str, ...]:
+    """The values of a Literal field."""
+    field = owner.model_fields.get(key) if owner else None
+    return tuple(map(str, get_args(field.annotation))) if field and get_origin(field.annotation) is Literal else ()
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

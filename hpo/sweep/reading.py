@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +55,53 @@ FOREIGN = {
     "random_state": "seed",
 }
 
+# ... and inside our own sections
+FOREIGN_INSIDE = {
+    "objective": {"name": "metric", "mode": "direction", "goal": "direction", "type": "direction"},
+    "budget": {
+        "n_trials": "trials",
+        "num_samples": "trials",
+        "max_trials": "trials",
+        "count": "trials",
+        "timeout": "time",
+        "time_budget_s": "time",
+    },
+    "trial": {"cpu": "cpus", "gpu": "gpus", "num_cpus": "cpus", "num_gpus": "gpus", "time": "timeout"},
+    "failures": {"max_failures": "retries", "max_retries": "retries"},
+}
+
+# keys that hold text even where the environment's value looks like a number
+_TEXTS = ("name", "task", "train", "storage")
+
 _ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """A YAML file's keys. Raises NotFound, or UserError with file and line."""
+def read_file(path: Path, folder: Path | None = None, key: str = "") -> dict[str, Any]:
+    """A YAML file's keys. Raises NotFound, or UserError with file and line.
+
+    folder: what `path` hangs on, the working directory by default. key: the key that named the file, put in front.
+    """
+    where = f"{key}: " if key else ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = ((folder or Path.cwd()) / path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"no file {str(path)!r} in {Path.cwd()}") from None
+        raise NotFound(f"{where}no file {str(path)!r} in {folder or Path.cwd()}") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder; a sweep is one YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    return {str(key): value for key, value in yaml12.load(text, str(path)).items()}
+        raise UserError(f"{where}{path} is a folder; a YAML file is needed") from None
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        raise UserError(f"{where}{path} must be UTF-8 text, found {found}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return {str(name): value for name, value in yaml12.load(text, f"{where}{path}").items()}
+
+
+def with_base_file(keys: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """`keys` with a `base` that names a file replaced by what the file holds, as it is written there."""
+    base = fill_environment(keys.get("base"), "base")
+    if isinstance(base, os.PathLike | str):
+        return {**keys, "base": read_file(Path(base), folder, "base")}
+    return dict(keys)
 
 
 def read_override(text: str) -> tuple[str, Any]:
@@ -81,9 +114,9 @@ def read_override(text: str) -> tuple[str, Any]:
 
 def with_overrides(keys: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """`keys` with dotted paths set. A path follows the keys as they are written, dotted or nested."""
-    changed = _copied(dict(keys))
+    changed: dict[str, Any] = _copied(keys)
     for path, value in overrides:
-        _set(changed, path.split("."), value)
+        _set(changed, path.split("."), value, path.split("."))
     return changed
 
 
@@ -93,7 +126,7 @@ def _copied(value: Any) -> Any:
     return list(value) if isinstance(value, list) else value
 
 
-def _set(node: dict[str, Any], parts: list[str], value: Any) -> None:
+def _set(node: dict[str, Any], parts: list[str], value: Any, whole: list[str]) -> None:
     for length in range(len(parts), 0, -1):
         key = ".".join(parts[:length])
         if key not in node:
@@ -103,21 +136,27 @@ def _set(node: dict[str, Any], parts: list[str], value: Any) -> None:
             return
         if not isinstance(node[key], dict):
             # `sampler: tpe` and sampler.n_startup_trials=4: the short form grows
+            if not isinstance(node[key], str | None):
+                raise UserError(f"{'.'.join(whole)}: cannot be set, {key} is {node[key]!r}; set {key} itself")
             node[key] = {} if node[key] is None else {"name": node[key]}
-        _set(node[key], parts[length:], value)
+        _set(node[key], parts[length:], value, whole)
         return
     if len(parts) == 1:
         node[parts[0]] = value
     else:
-        _set(node.setdefault(parts[0], {}), parts[1:], value)
+        _set(node.setdefault(parts[0], {}), parts[1:], value, whole)
 
 
 def refuse_foreign(keys: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise UserError for a top-level key that another tool uses; it names ours."""
+    """Raise UserError for a key that another tool uses, at the top or in a section of ours; it names ours."""
     ours = set(known)
     for key in keys:
         if key not in ours and key in FOREIGN:
             raise UserError(f"{key}: not a key of a sweep; write  {FOREIGN[key]}")
+    for section, foreign in FOREIGN_INSIDE.items():
+        for key in keys[section] if isinstance(keys.get(section), Mapping) else ():
+            if key in foreign:
+                raise UserError(f"{section}.{key}: not a key of {section}; write {foreign[key]}")
 
 
 def fill_environment(value: Any, where: str = "") -> Any:
@@ -138,10 +177,10 @@ def fill_environment(value: Any, where: str = "") -> Any:
             raise UserError(f"{where}: the environment variable {name} is not set")
         return os.environ[name]
 
-    filled = _ENV.sub(one, value)
-    if "${env:" in filled and "${env:" in value and not _ENV.search(value):
+    if "${env:" in _ENV.sub("", value):
         raise UserError(f"{where}: {value!r} is not of the form ${{env:NAME}}")
-    if _ENV.fullmatch(value):
+    filled = _ENV.sub(one, value)
+    if _ENV.fullmatch(value) and where not in _TEXTS:
         try:
             typed = yaml12.load(f"value: {filled}", where)["value"]
         except UserError:
@@ -151,13 +190,53 @@ def fill_environment(value: Any, where: str = "") -> Any:
 
 
 def keep_environment(filled: Any, written: Any) -> Any:
-    """`filled` with every value that was written with `${env:...}` as it was written: what may be stored."""
-    if isinstance(written, str) and "${env:" in written:
-        return written
-    if isinstance(written, Mapping) and isinstance(filled, Mapping):
-        return {
-            key: keep_environment(value, written[key]) if key in written else value for key, value in filled.items()
-        }
-    if isinstance(written, list | tuple) and isinstance(filled, list | tuple) and len(written) == len(filled):
-        return [keep_environment(value, before) for value, before in zip(filled, written, strict=True)]
-    return filled
+    """`filled` with every value that was written with `${env:...}` as it was written: what may be stored.
+
+    Dotted and nested keys are the same here too. Raises UserError for one in the space that cannot be put back.
+    """
+    places = dict(_places(written, ""))
+    kept = _kept(filled, "", places)
+    for path, text in places.items():
+        section, _, last = path.rpartition(".")
+        # `use`, `log: false` and a type that the field has anyway are not in the canonical form
+        if path.startswith("space.") and not path.startswith("space.use.") and last not in ("log", "step", "type"):
+            raise UserError(f"{section}: {text} can only stand below the parameter's canonical path, see `hpo check`")
+    return kept
+
+
+def _places(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Where `${env:...}` is written: dotted path and text."""
+    if isinstance(value, str) and "${env:" in value:
+        yield path, value
+    for key, below in _below(value):
+        yield from _places(below, _join(path, key))
+
+
+def _kept(value: Any, path: str, places: dict[str, str]) -> Any:
+    if path in places:
+        return places.pop(path)
+    below = [_kept(item, _join(path, key), places) for key, item in _below(value)]
+    if isinstance(value, Mapping):
+        return dict(zip(value, below, strict=True))
+    if _are_pairs(value):
+        return [[item[0], kept] for item, kept in zip(value, below, strict=True)]
+    return below if isinstance(value, list | tuple) else value
+
+
+def _below(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(str(key), item) for key, item in value.items()]
+    if _are_pairs(value):
+        return [(str(key), item) for key, item in value]
+    return [(str(index), item) for index, item in enumerate(value)] if isinstance(value, list | tuple) else []
+
+
+def _are_pairs(value: Any) -> bool:
+    """Whether these are choices with branches in the form that JSON can hold: `[[64, {...}], [128, {}]]`."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], Mapping) for item in value
+    )
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path and key else path or key

@@ -6,22 +6,23 @@ Checked here without importing torch and without running the user's code: its fi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic_core import PydanticCustomError
-
 from hpo.errors import UserError, unknown
 from hpo.loader import Reference, find, load
-from hpo.schema import check
+from hpo.schema import check, shown
 from hpo.search.pruners import Pruner
 from hpo.space import Choice, Int, Parameter, Space
 from hpo.tasks import tasks
 from hpo.training import OwnModelConfig, TrainingConfig, paths, with_paths
+from hpo.training import Path as ConfigPath
+from hpo.training.config import registry_of
 from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
+from hpo.training.paths import canonical
 
 
 class Goal(Protocol):
@@ -69,14 +70,16 @@ class Trained:
     def parse_space(self, raw: Mapping[str, Any], folder: Path) -> Space:
         """The space as written, with the spaces it uses. Raises UserError naming the parameter."""
         inline = dict(raw)
-        used = inline.pop("use", [])
+        used = inline.pop("use", None) or []
         if not isinstance(used, list | tuple):
-            raise UserError(f"space.use: must be a list such as [my_space.py:SPACE], found {used!r}")
+            raise UserError(f"space.use: must be a list such as [my_space.py:SPACE], found {shown(used)}")
+        # all are looked for before one is executed
+        references = [find(text, folder, "space.use") for text in used]
         merged: dict[str, Any] = {}
-        for text in used:
-            shared = load(find(str(text), folder, "space.use"), "space.use", folder)
+        for reference in references:
+            shared = load(reference, "space.use", folder)
             if not isinstance(shared, Space):
-                raise UserError(f"space.use: {text} must be an hpo.space.Space, found {type(shared).__name__}")
+                raise UserError(f"space.use: {reference} must be an hpo.space.Space, found {type(shared).__name__}")
             merged |= shared.to_raw()
         space = Space.parse({**merged, **inline}, self.kind)
         if not space:
@@ -94,30 +97,70 @@ class TrainedTask(Trained):
     own: bool
 
     def canonical(self) -> dict[str, Any]:
-        """The task with its options."""
-        name = str(self.references[0]) if self.own else self.name
-        return {"task": {"name": name, **self.options}}
+        """The task with all its options; those of a user's function as they were given."""
+        if self.own:
+            return {"task": {"name": str(self.references[0]), **self.options}}
+        return {"task": tasks.parse({"name": self.name, **self.options}).model_dump(mode="json")}
 
     def kind(self, path: str) -> Literal["int", "float"] | None:
         """From the field at the path."""
-        found = paths(type(self.config)).find(path, f"space.{path}")
-        if found.set_by is not None:
-            raise UserError(f"space.{path}: is set by the sweep's top-level {found.set_by}; it cannot be searched")
-        return found.kind if found.kind in ("int", "float") else None  # type: ignore[return-value]
+        found = self._find(path)
+        if found.kind in ("str", "bool"):
+            listed = " | ".join(map(str, found.choices or ())) or {"bool": "true | false"}.get(found.kind, "text")
+            raise UserError(f"space.{path}: is no number, write choices: [...] ({listed})")
+        return found.kind if found.kind in ("int", "float") else None
+
+    def parse_space(self, raw: Mapping[str, Any], folder: Path) -> Space:
+        """As for every sweep, with each parameter under its canonical path, which is its name for ever."""
+        space = super().parse_space(raw, folder)
+        if all(self._name(path) == path for path in space.parameters()):
+            return space
+        return Space.parse(_renamed(space.to_raw(), self._name), self.kind)
 
     def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
         """Every corner of the space makes a valid config; objectives are metrics that exist."""
-        pruner.check(steps_are_epochs=True, objectives=len(goals))
         known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
-        for goal in goals:
+        for index, goal in enumerate(goals):
             if goal.metric not in known:
-                raise unknown("objective.metric", "metric", goal.metric, known)
+                key = "objective" if len(goals) == 1 else f"objectives.{index}"
+                raise unknown(f"{key}.metric", "metric", goal.metric, known)
         for parameter in space.describe():
             for value, params in corners(space, parameter):
+                self._check_sections(space, params)
                 try:
-                    with_paths(self.config, params)
+                    with_paths(self.config, params, "space")
                 except UserError as error:
-                    raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {error}") from None
+                    if any(str(error).startswith(f"space.{path}: ") for path in params):
+                        raise
+                    text = str(error).removeprefix("space.")
+                    raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
+        pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
+
+    def _find(self, path: str) -> ConfigPath:
+        found = paths(type(self.config)).find(self._name(path), f"space.{path}")
+        if found.set_by is not None:
+            raise UserError(f"space.{path}: is set by the sweep's top-level {found.set_by}; it cannot be searched")
+        return found
+
+    def _name(self, path: str) -> str:
+        """The path's one name: `schedule` chooses `schedule.name`."""
+        return f"{path}.name" if registry_of(type(self.config), path) is not None else canonical(path)
+
+    def _check_sections(self, space: Space, params: Mapping[str, Any]) -> None:
+        """No parameter of an entry beside a choice, or a base, of an entry that does not have it."""
+        for path in params:
+            section, _, field = path.partition(".")
+            registry, entries = registry_of(type(self.config), section), self._find(path).entries
+            if registry is None or not entries:
+                continue
+            key = f"{section}.name"
+            name = params.get(key, getattr(self.config, section).name)
+            if name in registry.entries and name not in entries:
+                searched = key in space.parameters()
+                place = f"write it below a choice of {key}" if searched else f"set base.{key} to one"
+                raise UserError(
+                    f"space.{path}: {registry.noun} {name!r} has no {field}; {place} that has it ({', '.join(entries)})"
+                )
 
     def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
         """The task by name or reference."""
@@ -164,10 +207,13 @@ class TrainedLoop(Trained):
         """No parameter may stand where base has a section, or below one of its values."""
         from hpo.training import TrackedConfig
 
-        pruner.check(steps_are_epochs=False, objectives=len(goals))
         for parameter in space.describe():
             for _, params in corners(space, parameter):
-                TrackedConfig(self.base, params)
+                try:
+                    TrackedConfig(self.base, params)
+                except UserError as error:
+                    raise UserError(f"space.{parameter.path}: does not fit base: {error}") from None
+        pruner.check(steps_are_epochs=False, objectives=len(goals))
 
     def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
         """The user's function."""
@@ -180,58 +226,79 @@ class TrainedLoop(Trained):
         return None
 
 
+def find_code(task: str | Mapping[str, Any] | None, train: str | None, folder: Path) -> Reference | None:
+    """The user's own code that `task` or `train` names, None for a registered task. Executes nothing.
+
+    Raises UserError for code that does not exist.
+    """
+    if train is not None:
+        return find(train, folder, "train")
+    name = task.get("name") if isinstance(task, Mapping) else task
+    if not isinstance(name, str):
+        raise UserError(f"task: needs a name, as in  task: {{name: digits}}  (allowed: {', '.join(tasks)})")
+    return find(name, folder, "task") if ":" in name else None
+
+
 def trained_by(
     task: str | Mapping[str, Any] | None, train: str | None, base: Mapping[str, Any], folder: Path
 ) -> Trained:
     """What the keys `task` or `train` name. Raises UserError for what does not exist or does not fit `base`."""
+    code = find_code(task, train, folder)
+    references = () if code is None else (code,)
     if train is not None:
-        return TrainedLoop(base, folder, (find(train, folder, "train"),))
+        return TrainedLoop(base, folder, references)
     options = dict(task) if isinstance(task, Mapping) else {"name": task}
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise UserError(f"task: needs a name, as in  task: {{name: digits}}  (allowed: {', '.join(tasks)})")
-    own = ":" in name
-    references = (find(name, folder, "task"),) if own else ()
-    if not own:
-        _check_task(name, options)
-    config_type: type[TrainingConfig] = OwnModelConfig if own else TrainingConfig
+    name = str(options.pop("name"))
+    if code is None:
+        tasks.check({"name": name, **options}, "task")
+    config_type: type[TrainingConfig] = TrainingConfig if code is None else OwnModelConfig
     for path, found in paths(config_type).items():
         if found.set_by is not None and path.split(".")[0] in base:
             raise UserError(f"base.{path}: is set by the sweep's top-level {found.set_by}; write it there")
-    return TrainedTask(base, folder, references, name, options, check(config_type, base, "base"), own)
+    return TrainedTask(base, folder, references, name, options, check(config_type, base, "base"), code is not None)
 
 
-def _check_task(name: str, options: Mapping[str, Any]) -> None:
-    try:
-        tasks.parse({"name": name, **options})
-    except PydanticCustomError as error:
-        raise UserError(f"task: {error.message()}") from None
+def _renamed(raw: Mapping[str, Any], name_of: Callable[[str], str]) -> dict[str, Any]:
+    """A space's canonical form with every parameter called by `name_of` its path."""
+    renamed: dict[str, Any] = {}
+    for path, domain in raw.items():
+        choices = domain.get("choices")
+        if isinstance(choices, Mapping):
+            domain = {"choices": {value: _renamed(branch, name_of) for value, branch in choices.items()}}
+        elif choices and isinstance(choices[0], list):
+            domain = {"choices": [[value, _renamed(branch, name_of)] for value, branch in choices]}
+        name = name_of(path)
+        if name in renamed:
+            raise UserError(f"space.{name}: given twice, also as {path}; keep one")
+        renamed[name] = domain
+    return renamed
 
 
 def corners(space: Space, parameter: Parameter) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Points of the space in which `parameter` takes each of its extreme values and all else its first one."""
+    """Points of the space in which `parameter` takes each of its extreme values, all others their first or last."""
     domain = parameter.domain
     values = domain.choices if isinstance(domain, Choice) else (domain.low, domain.high)
     for chain in parameter.when or ((),):
         for value in dict.fromkeys(values):
-            yield value, space.suggest(_First({**dict(chain), parameter.path: value}))
+            for last in (False, True):
+                yield value, space.suggest(_Corner({**dict(chain), parameter.path: value}, last))
 
 
-class _First:
-    """Suggests fixed values where it has them, else the first or lowest."""
+class _Corner:
+    """Suggests fixed values where it has them, else the first and lowest, or the last and highest."""
 
-    def __init__(self, fixed: Mapping[str, Any]) -> None:
-        self._fixed = fixed
+    def __init__(self, fixed: Mapping[str, Any], last: bool) -> None:
+        self._fixed, self._last = fixed, last
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        del high, step, log
-        return float(self._fixed.get(name, low))
+        del step, log
+        return float(self._fixed.get(name, high if self._last else low))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del high, step, log
-        return int(self._fixed.get(name, low))
+        del step, log
+        return int(self._fixed.get(name, high if self._last else low))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._fixed.get(name, choices[0])
+        return self._fixed.get(name, choices[-1 if self._last else 0])

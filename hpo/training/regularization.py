@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from hpo.errors import unknown_text
-from hpo.schema import sentence
+from hpo.schema import mistake
 from hpo.training.regularizers import Regularizer, regularizers
 
 
@@ -94,9 +94,8 @@ def _entry(name: str, raw: object) -> Regularizer:
     try:
         return entry.model_validate(fields)
     except ValidationError as error:
-        key, _, text = sentence(error, entry).partition(": ")
-        below = [] if key in {entry.main, "the file"} else key.split(".")
-        raise _mistake(text, name, *below) from None
+        loc, text = mistake(error, entry)
+        raise _mistake(text, name, *(() if loc == (entry.main,) else loc)) from None
 
 
 def _plain(entry: Regularizer) -> Any:

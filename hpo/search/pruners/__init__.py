@@ -56,8 +56,11 @@ class Pruner(Entry):
         with experimental_allowed():
             return self.make(max_resource)
 
-    def check(self, *, steps_are_epochs: bool, objectives: int = 1) -> None:
-        """Raise UserError when this pruner cannot be used for such steps or so many objectives."""
+    def check(self, *, steps_are_epochs: bool, objectives: int = 1, max_resource: int | None = None) -> None:  # noqa: ARG002
+        """Raise UserError when this pruner cannot be used for such steps, so many objectives or so few steps.
+
+        max_resource: the most steps a trial can report, None when it is not known.
+        """
         if objectives > 1 and self.single_objective_only:
             raise UserError(
                 f"pruner: {self.name} takes one objective, found {objectives}; with several it must be none"

@@ -30,10 +30,12 @@ class Hyperband(Pruner):
     bootstrap_count: int = Field(0, ge=0, description="trials that must have reached a cut before one goes past it")
 
     @override
-    def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's HyperbandPruner, with `max_resource` where the option says auto."""
-        from optuna.pruners import HyperbandPruner
+    def check(self, *, steps_are_epochs: bool, objectives: int = 1, max_resource: int | None = None) -> None:
+        """As for every pruner; UserError too when no trial reaches `min_resource`: Optuna would prune none."""
+        super().check(steps_are_epochs=steps_are_epochs, objectives=objectives, max_resource=max_resource)
+        self._most(max_resource)
 
+    def _most(self, max_resource: int | None) -> int | str:
         most = max_resource if self.max_resource == "auto" and max_resource is not None else self.max_resource
         if most != "auto" and most < self.min_resource:
             raise UserError(
@@ -41,4 +43,11 @@ class Hyperband(Pruner):
             )
         if most == "auto" and self.bootstrap_count:
             raise UserError("pruner.bootstrap_count: needs max_resource as a number, found auto")
-        return HyperbandPruner(**(self.options() | {"max_resource": most}))
+        return most
+
+    @override
+    def make(self, max_resource: int | None) -> BasePruner:
+        """Optuna's HyperbandPruner, with `max_resource` where the option says auto."""
+        from optuna.pruners import HyperbandPruner
+
+        return HyperbandPruner(**(self.options() | {"max_resource": self._most(max_resource)}))

@@ -25,11 +25,11 @@ class Patient(Pruner):
     min_delta: float = Field(0.0, ge=0, description="least change that counts as one")
 
     @override
-    def check(self, *, steps_are_epochs: bool, objectives: int = 1) -> None:
+    def check(self, *, steps_are_epochs: bool, objectives: int = 1, max_resource: int | None = None) -> None:
         """As for every pruner, and for the one it wraps."""
-        super().check(steps_are_epochs=steps_are_epochs, objectives=objectives)
+        super().check(steps_are_epochs=steps_are_epochs, objectives=objectives, max_resource=max_resource)
         if self.wrapped is not None:
-            self.wrapped.check(steps_are_epochs=steps_are_epochs, objectives=objectives)
+            self.wrapped.check(steps_are_epochs=steps_are_epochs, objectives=objectives, max_resource=max_resource)
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:

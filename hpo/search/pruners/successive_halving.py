@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 from typing_extensions import override
 
+from hpo.errors import UserError
 from hpo.search.pruners import Pruner, Steps, pruners
 
 if TYPE_CHECKING:
@@ -29,6 +30,19 @@ class SuccessiveHalving(Pruner):
         if self.bootstrap_count and self.min_resource == "auto":
             raise ValueError("bootstrap_count needs min_resource as a number, found auto")
         return self
+
+    @override
+    def check(self, *, steps_are_epochs: bool, objectives: int = 1, max_resource: int | None = None) -> None:
+        """As for every pruner; UserError too when no trial reaches the first rung: Optuna would prune none."""
+        super().check(steps_are_epochs=steps_are_epochs, objectives=objectives, max_resource=max_resource)
+        if self.min_resource == "auto" or max_resource is None:
+            return
+        rung = self.min_resource * self.reduction_factor**self.min_early_stopping_rate
+        if rung > max_resource:
+            raise UserError(
+                f"pruner.min_resource: the first rung must not be above the most steps of a trial, {max_resource}, "
+                f"found {rung}"
+            )
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
