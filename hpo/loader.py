@@ -39,15 +39,15 @@ def digest(path: str | Path) -> str:
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
 
 
-def split(text: str, key: str) -> tuple[str, str]:
+def split(text: object, key: str) -> tuple[str, str]:
     """`"my_train.py:train"` as source and attribute; UserError naming `key` when it is not of that form."""
-    source, colon, attribute = text.rpartition(":")
+    source, colon, attribute = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     if not colon or not source or not attribute.isidentifier():
-        raise UserError(f"{key}: {text!r} must be a file or module, a colon and a name, as in my_code.py:{key}")
+        raise UserError(f"{key}: {text!r} must be a file or module, a colon and a name, as in my_code.py:name")
     return source, attribute
 
 
-def find(text: str, folder: Path, key: str) -> Reference:
+def find(text: object, folder: Path, key: str) -> Reference:
     """The reference `text` made absolute and checked without executing anything.
 
     Raises UserError when the file or module is not there, cannot be parsed, or does not define the name.
@@ -55,8 +55,8 @@ def find(text: str, folder: Path, key: str) -> Reference:
     source, attribute = split(text, key)
     path = _file_of(source, folder, key)
     names = _defined(path, key) if path is not None else None
-    if names is not None and attribute not in names and "*" not in names:
-        raise unknown(key, f"name in {source}", attribute, names)
+    if names is not None and attribute not in names and not names & {"*", "__getattr__"}:
+        raise unknown(key, f"name in {source}:", attribute, names)
     absolute = str(path) if source.endswith(".py") else source
     return Reference(absolute, attribute, digest(path) if path is not None else None)
 
@@ -101,15 +101,18 @@ def _file_of(source: str, folder: Path, key: str) -> Path | None:
 def _defined(path: Path, key: str) -> set[str]:
     """Names bound at the top level of a file; "*" among them when it star-imports."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"{key}: {path}{line} is not valid Python: {getattr(error, 'msg', error)}") from None
     names: set[str] = set()
     for node in tree.body:
-        for inner in ast.walk(node) if isinstance(node, ast.If | ast.Try | ast.With) else [node]:
+        for inner in ast.walk(node) if isinstance(node, _BLOCKS) else [node]:
             names |= _bound(inner)
     return names
+
+
+_BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)
 
 
 def _bound(node: ast.AST) -> set[str]:
@@ -136,16 +139,21 @@ def load(reference: Reference, key: str, folder: Path | None = None) -> Any:
         return getattr(module, reference.attribute)
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"{key}: importing {reference} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _failed(key, reference, error) from error
 
 
 def run_file(path: Path, key: str) -> None:
     """Import a file for what it registers (a plugin); importing the same content again does nothing."""
     try:
         _from_file(path)
-    except Exception as error:
-        raise UserError(f"{key}: importing {path} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise _failed(key, path, error) from error
+
+
+def _failed(key: str, what: object, error: BaseException) -> UserError:
+    words = " ".join(str(error).split())
+    return UserError(f"{key}: importing {what} failed: {type(error).__name__}" + (f": {words}" if words else ""))
 
 
 def _from_file(path: Path) -> Any:
@@ -155,7 +163,8 @@ def _from_file(path: Path) -> Any:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -83,10 +84,11 @@ class Registry(Generic[E]):
         """
 
         def add(cls: type[C]) -> type[C]:
-            taken = self._entries.get(name)
-            # the same file loaded again (a worker that already has it) is no clash
-            if taken is not None and (taken.__qualname__, taken.__module__) != (cls.__qualname__, cls.__module__):
-                raise ValueError(f"{self.noun} {name!r} is registered twice: {taken.__module__} and {cls.__module__}")
+            # our own entries first, so that a plugin finds their names taken and not they its own
+            taken = (self._entries if cls.__module__.startswith(f"{self.package}.") else self.entries).get(name)
+            # the same class of the same file, loaded again or edited since, is no clash
+            if taken is not None and (taken.__qualname__, _home(taken)) != (cls.__qualname__, _home(cls)):
+                raise ValueError(f"{self.noun} {name!r} is registered twice, in {_home(taken)} and in {_home(cls)}")
             if not cls.__dict__.get("__doc__"):
                 raise TypeError(f"{self.noun} {name!r} needs a docstring: its first line is shown by `hpo list`")
             bare = [field for field, info in cls.model_fields.items() if not info.description]
@@ -192,11 +194,31 @@ class Registry(Generic[E]):
         ]
 
 
+def _home(entry: type) -> str:
+    """The file that a class was defined in, or its module where there is none."""
+    return getattr(sys.modules.get(entry.__module__), "__file__", None) or entry.__module__
+
+
+_FACTS = ("type", "enum", "default", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description")
+
+
 def _fields(entry: type[Entry]) -> list[dict[str, Any]]:
     schema = entry.model_json_schema()
     required = set(schema.get("required", []))
-    facts = ("type", "default", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "description")
     return [
-        {"name": name, "required": name in required, **{fact: info[fact] for fact in facts if fact in info}}
+        {"name": name, "required": name in required, **_facts(info)}
         for name, info in schema.get("properties", {}).items()
     ]
+
+
+def _facts(info: dict[str, Any]) -> dict[str, Any]:
+    """What a field's JSON Schema says, flat: the options of a union are a list of types, words beside them an enum."""
+    options = info.get("anyOf", [info])
+    types = [option["type"] for option in options if "type" in option and "const" not in option]
+    words = [option["const"] for option in options if "const" in option]
+    merged = {fact: value for option in options for fact, value in option.items()} | info
+    if types:
+        merged["type"] = types[0] if len(types) == 1 else types
+    if words:
+        merged["enum"] = words
+    return {fact: merged[fact] for fact in _FACTS if fact in merged}

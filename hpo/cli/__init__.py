@@ -1,4 +1,4 @@
-"""The command line: parse, call, render. No logic lives here, and nothing heavy is imported before a command needs it."""
+"""The command line: parse, call, render. No logic lives here; what is heavy is imported when a command needs it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def check(file: o.SweepFile, overrides: o.Overrides = None, as_json: o.Json = Fa
         put_json(sweep.canonical())
     else:
         put(sweep.to_yaml().rstrip())
-        say(f"{file} is valid: {len(sweep.search_space.parameters())} parameters")
+        count = len(sweep.search_space.parameters())
+        say(f"{file} is valid: {count} parameter{'s' if count != 1 else ''}")
 
 
 def launch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,18 +53,38 @@ def list_(
     described = chosen.describe()
     if as_json:
         put_json(described)
-        return
+    else:
+        put(_text(described))
+
+
+def _text(described: list[dict[str, Any]]) -> str:
+    """Each entry's name, summary and fields, the fields of all entries in the same columns."""
+    rows = [_row(field) for entry in described for field in entry["fields"]]
+    lines = iter(table(rows[0], rows[1:]).splitlines() if rows else [])
+    blocks = []
     for entry in described:
-        put(f"{entry['name']}: {entry['summary']}")
-        rows = [[f"    {field['name']}", _facts(field), field.get("description", "")] for field in entry["fields"]]
-        if rows:
-            put(table(["", "", ""], rows).lstrip("\n").removeprefix("\n"))
+        fields = [f"    {next(lines)}" for _ in entry["fields"]]
+        blocks.append("\n".join([entry["name"], f"  {entry['summary']}", *fields]))
+    return "\n\n".join(blocks)
 
 
-def _facts(field: dict[str, Any]) -> str:
-    default = "required" if field["required"] else f"default {field.get('default')}"
+def _row(field: dict[str, Any]) -> list[str]:
     bounds = [f"{sign} {field[key]}" for key, sign in _BOUNDS.items() if key in field]
-    return ", ".join([str(field.get("type", "")) or "value", default, *bounds])
+    default = "required" if field["required"] else f"default {_word(field.get('default'))}"
+    return [field["name"], ", ".join([_type(field), *bounds]), default, field.get("description", "")]
+
+
+def _type(field: dict[str, Any]) -> str:
+    types = field.get("type", [])
+    words = [_TYPES.get(one, one) for one in ([types] if isinstance(types, str) else types)]
+    choices = [_word(choice) for choice in field.get("enum", [])]
+    # text that can only be one of a few words is those words
+    return " or ".join([word for word in words if not (choices and word == "text")] + choices) or "anything"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+_TYPES = {"integer": "int", "number": "float", "string": "text", "boolean": "true or false", "object": "mapping"}
