@@ -74,13 +74,13 @@ def look(connection: sa.Connection, asked: Question) -> News:
 
 
 def merge(study: StudyMemory, news: News, pending: Batch, stale: frozenset[int]) -> None:
-    """Take the news into memory. What waits in `pending` is newer and stays, except in `stale` trials."""
+    """Take the news into memory. What waits in `pending` is newer and stays, except in `stale` and finished trials."""
     assert news.study is not None
     study.user_attrs = _overlay(study.user_attrs, news.study.user_attrs, pending, STUDY_USER, study.id)
     study.system_attrs = _overlay(study.system_attrs, news.study.system_attrs, pending, STUDY_SYSTEM, study.id)
     busy = pending.trial_ids() - stale
     for trial in news.whole:
-        if trial._trial_id not in busy:
+        if trial.state.is_finished() or trial._trial_id not in busy:
             study.put(trial)
             study.ours.discard(trial._trial_id)
     for trial_id in news.user.keys() | news.system.keys():

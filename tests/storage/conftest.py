@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from hpo.storage import StudyStorage, open_storage
+from hpo.storage import StudyStorage, open_storage, resolve
 from hpo.storage.batched import BatchedStorage
 from hpo.testing.storage import PostgresServer
 
@@ -34,10 +35,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "hpo.db")
         yield f"sqlite:///{tmp_path}/hpo.db"
     else:
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        url = server.database(like=request.getfixturevalue("postgres_with_tables"))
+        url: str = request.getfixturevalue("postgres_with_tables")
         yield url
-        server.drop(url)
+        engine = sa.create_engine(resolve(url), poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("TRUNCATE studies RESTART IDENTITY CASCADE")
+        engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind without tables, which the test may spoil."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new.db"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
 
 
 @pytest.fixture

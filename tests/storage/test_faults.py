@@ -69,6 +69,14 @@ def _work_until(done: threading.Event, url: str, told: list[int], errors: list[B
     return thread
 
 
+def _goes_on(told: list[int], errors: list[BaseException]) -> None:
+    """Return when the thread tells again."""
+    before, gives_up = len(told), time.monotonic() + 60
+    while len(told) <= before + 2 and not errors:
+        assert time.monotonic() < gives_up
+        time.sleep(0.02)
+
+
 def _told_by(url: str, told: list[int], errors: list[BaseException], thread: threading.Thread) -> None:
     thread.join()
     assert errors == []
@@ -92,7 +100,7 @@ def _locked(tmp_path: Path, seconds: float) -> None:
     assert len(told) <= before + 1
     locking.execute("COMMIT")
     locking.close()
-    time.sleep(0.5)
+    _goes_on(told, errors)
     done.set()
     _told_by(str(url), told, errors, thread)
     assert len(told) > before + 1
@@ -118,7 +126,7 @@ def test_postgresql_stopped_and_started(server: PostgresServer, own_url: str, se
     before = len(told)
     time.sleep(seconds)
     server.start()
-    time.sleep(3)
+    _goes_on(told, errors)
     done.set()
     _told_by(own_url, told, errors, thread)
     assert len(told) > before + 1
@@ -140,10 +148,10 @@ def test_postgresql_killed_in_mid_sweep(server: PostgresServer, own_url: str, ki
     done, told, errors = threading.Event(), [], []
     thread = _work_until(done, own_url, told, errors)
     for _ in range(kills):
-        time.sleep(0.7)
+        time.sleep(0.5)
         _kill(server)
         server.start()
-        time.sleep(1.5)
+        _goes_on(told, errors)
     done.set()
     _told_by(own_url, told, errors, thread)
 

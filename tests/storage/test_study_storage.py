@@ -121,10 +121,12 @@ def _write_schema(url: str, revision: str | None) -> None:
         ("v99.0.0.a", r"made by a newer Optuna \(schema v99.0.0.a\)"),
     ],
 )
-def test_a_schema_that_this_optuna_cannot_use(url: str, revision: str | None, said: str) -> None:
-    _write_schema(url, revision)
-    with open_storage(url) as storage, pytest.raises(UserError, match=said):
+def test_a_schema_that_this_optuna_cannot_use(new_url: str, revision: str | None, said: str) -> None:
+    with open_storage(new_url) as storage:
         storage.create_study("a", ["minimize"])
+    _write_schema(new_url, revision)
+    with open_storage(new_url) as storage, pytest.raises(UserError, match=said):
+        storage.create_study("b", ["minimize"])
 
 
 def test_a_schema_that_hpo_does_not_know_is_left_to_optuna(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,12 +156,10 @@ def _race(url: str, barrier: multiprocessing.synchronize.Barrier, results: multi
             results.put(str(error))
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_processes_that_race_for_a_new_database_make_one_study(kind: str, tmp_path: Path, postgres_url: str) -> None:
-    url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else postgres_url
+def test_processes_that_race_for_a_new_database_make_one_study(new_url: str) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
-    racers = [context.Process(target=_race, args=(url, barrier, results)) for _ in range(2)]
+    racers = [context.Process(target=_race, args=(new_url, barrier, results)) for _ in range(2)]
     for racer in racers:
         racer.start()
     outcomes = sorted(results.get(timeout=60) for _ in racers)
