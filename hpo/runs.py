@@ -134,6 +134,7 @@ def _prepare(sweep: Sweep, storage: StudyStorage, address: str | None) -> RunPla
     from hpo.tuning.cluster import SlotResources
     from hpo.tuning.files import TrialFiles
     from hpo.tuning.runner import RunPlan
+    from hpo.tuning.source import SqlStudy
 
     stored = json.dumps(sweep.stored(), sort_keys=False)
     if not storage.exists(sweep.name):
@@ -149,7 +150,7 @@ def _prepare(sweep: Sweep, storage: StudyStorage, address: str | None) -> RunPla
         job=sweep.trained.job(sweep.plugin_files, sweep.goals),
         resources=SlotResources(sweep.trial.cpus, sweep.trial.gpus),
         files=files,
-        storage_url=storage.url,
+        source=SqlStudy(storage.url, sweep.name),
         run=_run_record(float(before.get("seconds", 0.0)), address),
         isolate=sweep.trial.isolate,
         address=address,

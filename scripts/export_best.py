@@ -1,6 +1,6 @@
 """Write the best configuration of a study to a file, and its learning-rate curve to the screen.
 
-    python scripts/export_best.py digits-from-python -o best.yaml
+python scripts/export_best.py digits-from-python -o best.yaml
 """
 
 import argparse

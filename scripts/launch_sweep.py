@@ -1,7 +1,7 @@
 """Launch a sweep from Python: the same keys as in a sweep file. Copy this and make it yours.
 
-    python scripts/launch_sweep.py                 # 20 trials into ./hpo.db
-    python scripts/launch_sweep.py --trials 40     # goes on: the budget is the study's total
+python scripts/launch_sweep.py                 # 20 trials into ./hpo.db
+python scripts/launch_sweep.py --trials 40     # goes on: the budget is the study's total
 """
 
 import argparse

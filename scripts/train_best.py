@@ -1,6 +1,6 @@
 """Train an exported configuration again: the recorded number first, then the test split, then the weights for your use.
 
-    python scripts/train_best.py best.yaml --weights best.safetensors
+python scripts/train_best.py best.yaml --weights best.safetensors
 """
 
 import argparse

@@ -183,7 +183,7 @@ class LiveStudy:
             if self._log_path is not None:
                 trial.set_user_attr(attributes.LOG, self._log_path(trial.number))
         self._note_point(params)
-        assignment = Assignment(trial.number, status.attempt, seed, params)
+        assignment = Assignment(trial.number, status.attempt, seed, params, self._plan.pruner.decides)
         return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:

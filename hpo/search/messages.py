@@ -54,12 +54,16 @@ News = Report | Finished | Crashed | Released
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt."""
+    """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt.
+
+    decided: whether a pruner decides on its reports; if not, they may be sent a few at a time.
+    """
 
     number: int
     attempt: int
     seed: int
     params: Mapping[str, Any]
+    decided: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ class OwnLoopJob(TrainingJob):
 
     def load(self, device: str) -> TrainingFunction:
         """The user's function, given a config that knows what was read."""
-        del device
+        from hpo.training.randomness import seed_globals
+
         assert self.reference is not None
         self.load_plugins()
         function = load(self.reference, "train", Path(self.folder))
@@ -118,9 +119,7 @@ class OwnLoopJob(TrainingJob):
             raise UserError(f"train: {self.reference} must be a function train(config, trial)")
 
         def run(params: Mapping[str, Any], trial: Trial) -> Ended:
-            import torch
-
-            torch.manual_seed(trial.seed)  # a plain script is reproducible without thinking of it
+            seed_globals(trial.seed, cuda=device == "cuda")  # so a plain script is reproducible as it is
             config = TrackedConfig(self.base, params)
             returned = function(config, trial)
             return Ended(_returned(returned, trial), tuple(config.unread(params)))

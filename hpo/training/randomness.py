@@ -17,6 +17,15 @@ def derive(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def seed_globals(seed: int, *, cuda: bool) -> None:
+    """Seed the global generators of torch, NumPy and Python; those of the GPUs where `cuda`."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits every kind of accelerator: 0.4 ms
+    if cuda:
+        torch.cuda.manual_seed_all(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 class Randomness:
     """Seeds every global generator that a model may draw from, anew for each purpose.
 
@@ -31,12 +40,7 @@ class Randomness:
 
     def start(self, *purpose: str | int) -> None:
         """Seed the global generators of torch, NumPy and Python, and this object's two, for `purpose`."""
-        seed = derive(self.seed, *purpose)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits every kind of accelerator: 0.4 ms
-        if self.generator.device.type == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_globals(derive(self.seed, *purpose), cuda=self.generator.device.type == "cuda")
         self.generator.manual_seed(derive(self.seed, *purpose, "mix"))
         self.order.manual_seed(derive(self.seed, *purpose, "order"))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hpo.loader import Reference, run_file
 from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
 from hpo.search.messages import Answer, Lost, News, Snapshot
 from hpo.search.plan import SearchPlan
-from hpo.storage import open_storage
 from hpo.tuning.files import TrialFiles
+from hpo.tuning.source import StudySource
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,26 @@ class SlotPlace:
 
 
 class CoordinatorActor:
-    """What slots and driver call. It opens the study's storage in its own process; nobody else writes to it."""
+    """What slots and driver call. It opens the study in its own process; nobody else writes to it."""
 
     def __init__(
-        self, plan: SearchPlan, storage_url: str, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Any] = ()
+        self,
+        packed_plan: bytes,
+        source: StudySource,
+        run: Mapping[str, Any],
+        files: TrialFiles,
+        plugins: Sequence[Reference] = (),
     ) -> None:
         # Ctrl-C in a terminal reaches every process of its group; only the driver decides what it means
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        del plugins  # unpickling them has registered a user's own samplers and pruners
+        for plugin in plugins:
+            run_file(Path(plugin.source), "plugins")
+        plan: SearchPlan = pickle.loads(packed_plan)  # may hold entries that the plugins have just registered
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._storage = open_storage(storage_url)
-        study = optuna.load_study(study_name=plan.study, storage=self._storage.optuna)
-        live = LiveStudy(study, plan, self._storage.flush, files.log_text)
+        self._opened = source.open()
+        live = LiveStudy(self._opened.study, plan, self._opened.flush, files.log_text)
         self._coordinator = Coordinator(live, plan, run)
         self._places: dict[str, SlotPlace] = {}
 
@@ -55,10 +64,10 @@ class CoordinatorActor:
         self._places[slot] = place
         self._coordinator.open_slot(slot)
 
-    def exchange(self, slot: str, news: Sequence[News], free: int) -> Answer:
+    def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
         try:
-            return self._coordinator.exchange(slot, news, free)
+            return self._coordinator.exchange(slot, news, free, holds)
         except Exception as error:
             self._coordinator.fail(f"the coordinator failed: {type(error).__name__}: {error}")
             raise
@@ -88,15 +97,10 @@ class CoordinatorActor:
         """End the sweep with an error."""
         self._coordinator.fail(sentence)
 
-    def kill_slots(self) -> None:
-        """Kill every slot's process; for trials that do not come to their next report."""
-        for slot in list(self._places):
-            self._kill(slot)
-
     def close(self, why: str) -> Snapshot:
         """End the run and leave the storage with everything written."""
         snapshot = self._coordinator.close(why)
-        self._storage.close()
+        self._opened.close()
         return snapshot
 
     def _kill(self, slot: str) -> None:
@@ -106,10 +110,10 @@ class CoordinatorActor:
 
 
 def start_coordinator(
-    plan: SearchPlan, storage_url: str, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Any] = ()
+    plan: SearchPlan, source: StudySource, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Reference] = ()
 ) -> Any:
     """The actor's handle. It takes no CPU of the slots and lives and dies with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote: Any = ray.remote(CoordinatorActor)
     placed = remote.options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
-    return placed.remote(plan, storage_url, {**run, "pid": os.getpid()}, files, plugins)
+    return placed.remote(pickle.dumps(plan), source, {**run, "pid": os.getpid()}, files, plugins)

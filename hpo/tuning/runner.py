@@ -17,25 +17,28 @@ from typing import Any
 from hpo.errors import Interrupted, SweepFailed
 from hpo.search.messages import Snapshot
 from hpo.search.plan import SearchPlan
-from hpo.tuning import cluster
 from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
+from hpo.tuning.source import StudySource
 
 TICK = 0.2  # seconds between two looks at the sweep
-GRACE = 8.0  # seconds that trials in flight have to come to a report after a signal
 STOP_LIMIT = 25.0  # seconds from a signal until the driver leaves, closed or not
 CLOSE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run as data. run: what is recorded of it (host, process start, seconds of earlier runs)."""
+    """A run as data.
+
+    source: opens the study in the coordinator's process. run: what is recorded of the run (host, process start,
+    seconds of earlier runs). plugins: unpickled in the coordinator's process before the plan is used.
+    """
 
     search: SearchPlan
     job: Any  # hpo.training.function.TrainingJob; Any keeps torch and Ray out of who builds it
     resources: SlotResources
     files: TrialFiles
-    storage_url: str
+    source: StudySource
     run: Mapping[str, Any]
     isolate: bool = False
     address: str | None = None
@@ -47,7 +50,6 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.at = 0.0
         self._old: dict[int, Any] = {}
         self._limit: threading.Timer | None = None
 
@@ -68,15 +70,20 @@ class Signals:
         del frame
         if self.received is not None:
             os._exit(130)
-        self.received, self.at = number, time.monotonic()
+        self.received = number
         self._limit = threading.Timer(STOP_LIMIT, _leave)
         self._limit.daemon = True
         self._limit.start()
 
+    @property
+    def why(self) -> str:
+        """`stopped by SIGINT`."""
+        return f"stopped by {signal.Signals(self.received).name}" if self.received is not None else "done"
+
     def check(self) -> None:
         """Raise Interrupted when a signal came; for the time before there is anything to drain."""
         if self.received is not None:
-            raise Interrupted("interrupted before any trial was started")
+            raise Interrupted(f"{self.why} before any trial was started")
 
 
 def _leave() -> None:
@@ -94,7 +101,6 @@ class Watcher:
         self._signals = signals
         self._looked = 0.0
         self._drained = False
-        self._killed = False
         self.dead: str | None = None
         self.last: Snapshot | None = None
 
@@ -116,14 +122,9 @@ class Watcher:
             self._show(self.last)
 
     def _stop_if_asked(self) -> None:
-        if self._signals.received is None:
-            return
-        if not self._drained:
-            self._coordinator.drain.remote(f"stopped by {signal.Signals(self._signals.received).name}")
+        if self._signals.received is not None and not self._drained:
             self._drained = True
-        elif not self._killed and time.monotonic() - self._signals.at > GRACE:
-            self._coordinator.kill_slots.remote()
-            self._killed = True
+            self._coordinator.drain.remote(self._signals.why)
 
     @property
     def finished(self) -> bool:
@@ -140,10 +141,9 @@ def run(plan: RunPlan, show: Callable[[Snapshot], None], say: Callable[[str], No
 
     from hpo.tuning.actor import start_coordinator
 
-    coordinator = start_coordinator(plan.search, plan.storage_url, plan.run, plan.files, plan.plugins)
+    coordinator = start_coordinator(plan.search, plan.source, plan.run, plan.files, plan.plugins)
     watcher = Watcher(coordinator, show, signals)
     folder = Path(tempfile.mkdtemp(prefix="hpo-tune-"))
-    why = "done"
     try:
         from hpo.tuning.tune_loop import fit  # imports ray.tune while the coordinator's process starts
 
@@ -154,13 +154,8 @@ def run(plan: RunPlan, show: Callable[[Snapshot], None], say: Callable[[str], No
         fit(coordinator, plan, watcher, folder)
     except ray.exceptions.RayActorError as error:
         watcher.dead = f"the coordinator's process died: {' '.join(str(error).split())[:300]}"
-    except Interrupted:
-        why = "interrupted"
-        raise
     finally:
-        if signals.received is not None:
-            why = f"stopped by {signal.Signals(signals.received).name}"
-        last = _close(coordinator, watcher, why)
+        last = _close(coordinator, watcher, signals.why)
         shutil.rmtree(folder, ignore_errors=True)
     if last is not None:
         show(last)
@@ -186,8 +181,5 @@ def _outcome(last: Snapshot | None, watcher: Watcher, signals: Signals) -> Snaps
     if last.failure is not None:
         raise SweepFailed(last.failure)
     if signals.received is not None:
-        raise Interrupted(f"stopped by {signal.Signals(signals.received).name}")
+        raise Interrupted(signals.why)
     return last
-
-
-__all__ = ["RunPlan", "Signals", "cluster", "run"]

@@ -27,6 +27,7 @@ from hpo.tuning.trial_log import trial_log
 
 SLICE = 1.0  # seconds of trials between two results of a slot to Tune: a result costs Tune about 17 ms
 MAX_WAIT = 1.0
+SPOKEN_EVERY = 0.25  # seconds for which reports that nobody decides on may be kept together
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Slot(tune.Trainable):
         self._work: SlotWork = config["work"]
         self._coordinator = config["coordinator"]
         self._news: list[News] = []
+        self._holds: tuple[int, ...] = ()
+        self._spoke = 0.0
         self._waited = 0.0
         self._taken = 0
         context = ray.get_runtime_context()
@@ -92,12 +95,14 @@ class Slot(tune.Trainable):
                 ended = self._train(self._run, assignment)
                 self._news.append(ended)  # not in one expression: training exchanges, and so replaces the list
             self._waited = 0.0 if answer.assignments else min(MAX_WAIT, self._waited + answer.wait)
-            time.sleep(self._waited)
+            if self._waited:  # sleep(0) would give the core away
+                time.sleep(self._waited)
         return {"value": 0.0, "done": False}
 
     def _exchange(self, free: int, *more: News) -> Answer:
         news, self._news = [*self._news, *more], []
-        answer: Answer = ray.get(self._coordinator.exchange.remote(self._slot, news, free))
+        answer: Answer = ray.get(self._coordinator.exchange.remote(self._slot, news, free, self._holds))
+        self._spoke = time.monotonic()
         return answer
 
     def _train(self, run: TrainingFunction, given: Assignment) -> News:
@@ -109,11 +114,17 @@ class Slot(tune.Trainable):
             nonlocal seen
             now = _version(store)
             saved, seen = now != seen, now
-            return self._exchange(0, Report(given.number, given.attempt, step, metrics, saved)).verdicts[-1]
+            report = Report(given.number, given.attempt, step, metrics, saved)
+            if not given.decided and time.monotonic() - self._spoke < SPOKEN_EVERY:
+                self._news.append(report)
+                return Verdict.GO_ON
+            return self._exchange(0, report).verdicts[-1]
 
         trial = Trial(given.number, given.seed, send, store)
+        self._holds = (given.number,)
         with trial_log(self._work.files.log(given.number), given):
             news = self._outcome(run, trial, given)
+        self._holds = ()
         if not isinstance(news, Released):
             store.remove()
         return news

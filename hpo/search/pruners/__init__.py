@@ -40,6 +40,8 @@ class Pruner(Entry):
 
     single_objective_only: ClassVar[bool] = True
     """Optuna's `report` raises with several objectives, so only a pruner that never reads one can be used there."""
+    decides: ClassVar[bool] = True
+    """It may stop a trial; False lets slots send their reports a few at a time, since nothing waits for an answer."""
     steps_are_instances: ClassVar[bool] = False
     """It compares trials step by step, as if each step were another problem; wrong where steps are epochs."""
 

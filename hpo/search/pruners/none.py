@@ -17,6 +17,7 @@ class NoPruner(Pruner):
     """Never stops a trial; the only pruner for several objectives."""
 
     single_objective_only = False
+    decides = False
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
