@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +84,24 @@ def _file_of(source: str, folder: Path, key: str) -> Path | None:
     for candidate in (local.with_suffix(".py"), local / "__init__.py"):
         if candidate.is_file():
             return candidate.resolve()
-    try:
-        # only the top package: finding a submodule would import (execute) its parents
-        top = importlib.util.find_spec(source.split(".", maxsplit=1)[0])
-    except (ImportError, ValueError):
-        top = None
-    if top is None:
+    spec = _installed(source)
+    if spec is None:
         raise UserError(f"{key}: no module {source!r} in {folder} or on the Python path")
-    for place in top.submodule_search_locations or []:
-        inner = Path(place).joinpath(*source.split(".")[1:])
-        for candidate in (inner.with_suffix(".py"), inner / "__init__.py"):
-            if candidate.is_file():
-                return candidate
-    return Path(top.origin) if top.origin and top.origin.endswith(".py") and "." not in source else None
+    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+
+
+def _installed(source: str) -> ModuleSpec | None:
+    """Where Python would import a module from; unlike importlib's own look-up it executes no package on the way."""
+    top, *below = source.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    for part in below:
+        top = f"{top}.{part}"
+        inside = spec.submodule_search_locations if spec is not None else None
+        spec = PathFinder.find_spec(top, inside) if inside else None
+    return spec
 
 
 def _defined(path: Path, key: str) -> set[str]:
