@@ -149,7 +149,9 @@ def read_export(path: str | Path) -> Exported:
     content = read_file(Path(path))
     if content.get("format") != FORMAT:
         found = content.get("format", "none")
-        raise UserError(f"{path}: format {found!r} is not known; this hpo reads format {FORMAT}, as hpo export writes it")
+        raise UserError(
+            f"{path}: format {found!r} is not known; this hpo reads format {FORMAT}, as hpo export writes it"
+        )
     if digest_of(content) != content.get("digest"):
         raise UserError(
             f"{path} was altered since it was exported (its digest does not fit its content)",

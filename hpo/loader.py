@@ -9,8 +9,9 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,17 @@ def _bound(node: ast.AST) -> set[str]:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
     return set()
+
+
+def here(reference: Reference, folder: Path) -> Reference:
+    """The reference as this process finds it: on a node without the file, in the copy of `folder` that Ray brought.
+
+    Ray unpacks that copy and makes it the working directory.
+    """
+    if not reference.is_file or Path(reference.source).is_file():
+        return reference
+    copy = Path.cwd() / os.path.relpath(reference.source, folder)
+    return replace(reference, source=str(copy)) if copy.is_file() else reference
 
 
 def load(reference: Reference, key: str, folder: Path | None = None) -> Any:

@@ -100,7 +100,7 @@ def _with_ray(
     signals.install()
     try:
         say("starting Ray on this machine ..." if address is None else f"joining Ray at {address} ...")
-        cluster.start(address)
+        cluster.start(address, sweep.folder)
         signals.install()
         resources = cluster.SlotResources(sweep.trial.cpus, sweep.trial.gpus)
         cluster.check_fits(resources)

@@ -209,7 +209,6 @@ class Coordinator:
         return self._live.left(room)
 
     def _start(self, slot: str, free: int) -> Iterator[Assignment]:
-        self._watch_time(self._clock())
         slots = max(self._live_slots, len(self._slots - self._fenced))
         while free > 0 and self._room(slots) > 0:
             now = self._clock()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import UserError, unknown
-from hpo.loader import Reference, load, run_file
+from hpo.loader import Reference, here, load, run_file
 from hpo.schema import check
 from hpo.tasks import Task, tasks
 from hpo.training.config import TrainingConfig
@@ -50,7 +50,7 @@ class TrainingJob:
     def load_plugins(self) -> None:
         """Register the entries of the user's own files."""
         for plugin in self.plugins:
-            run_file(Path(plugin.source), "plugins")
+            run_file(Path(here(plugin, Path(self.folder)).source), "plugins")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TaskJob(TrainingJob):
         """The task itself. Raises UserError for a function that raises or returns something else."""
         if self.reference is None:
             return tasks.parse({"name": self.name, **self.options}).make()
-        function = load(self.reference, "task", Path(self.folder))
+        function = load(here(self.reference, Path(self.folder)), "task", Path(self.folder))
         try:
             task = function(**self.options)
         except UserError:
@@ -114,7 +114,7 @@ class OwnLoopJob(TrainingJob):
 
         assert self.reference is not None
         self.load_plugins()
-        function = load(self.reference, "train", Path(self.folder))
+        function = load(here(self.reference, Path(self.folder)), "train", Path(self.folder))
         if not callable(function):
             raise UserError(f"train: {self.reference} must be a function train(config, trial)")
 

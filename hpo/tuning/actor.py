@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from hpo import __version__
 from hpo.loader import Reference, run_file
 from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
@@ -24,11 +25,12 @@ from hpo.tuning.source import StudySource
 
 @dataclass(frozen=True)
 class SlotPlace:
-    """Where a slot runs: its node, process, and the actor to kill when it hangs."""
+    """Where a slot runs: its node, process, the actor to kill when it hangs, and the hpo installed there."""
 
     node: str
     pid: int
     actor: Any
+    version: str
 
 
 class CoordinatorActor:
@@ -60,8 +62,12 @@ class CoordinatorActor:
         return self._coordinator.adopted
 
     def enter(self, slot: str, place: SlotPlace) -> None:
-        """A slot has started at `place`."""
+        """A slot has started at `place`. Another version of hpo there would speak another language: the sweep ends."""
         self._places[slot] = place
+        if place.version != __version__:
+            self._coordinator.fail(
+                f"node {place.node[:8]} has hpo {place.version}, this launch has {__version__}; install one version"
+            )
         self._coordinator.open_slot(slot)
 
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
@@ -76,11 +82,14 @@ class CoordinatorActor:
         """Whether one more slot would find work, and whether the sweep is over."""
         return self._coordinator.wants_slot(live_slots), self._coordinator.is_over()
 
-    def lost(self, slot: str, detail: str, alive_nodes: Sequence[str]) -> list[int]:
-        """A slot is gone: put its trials back; their numbers."""
+    def node_of(self, slot: str) -> str | None:
+        """The node a slot started on, None before it did."""
         place = self._places.get(slot)
-        node_died = place is not None and place.node not in alive_nodes
-        return self._coordinator.lost(slot, Lost("node" if node_died else "process", detail))
+        return place.node if place is not None else None
+
+    def lost(self, slot: str, lost: Lost) -> list[int]:
+        """A slot is gone: put its trials back; their numbers."""
+        return self._coordinator.lost(slot, lost)
 
     def tick(self) -> Snapshot:
         """The snapshot to draw; kills the slots whose trial is past its timeout."""

@@ -8,7 +8,8 @@ from typing import Any
 import ray
 from ray.tune.search import Searcher
 
-from hpo.tuning.cluster import SlotResources, alive_nodes, fits
+from hpo.search.messages import Lost
+from hpo.tuning.cluster import SlotResources, fits, node_answers
 from hpo.tuning.slot import SlotWork
 
 FITS_COUNTED_EVERY = 2.0  # seconds
@@ -48,8 +49,10 @@ class SlotSearcher(Searcher):
         del result
         self._live.discard(trial_id)
         if error:
-            detail = "the process that trained it died"
-            ray.get(self._coordinator.lost.remote(trial_id, detail, sorted(alive_nodes())))
+            node = ray.get(self._coordinator.node_of.remote(trial_id))
+            node_died = node is not None and not node_answers(node)
+            lost = Lost("node", "its node died") if node_died else Lost("process", "its process died")
+            ray.get(self._coordinator.lost.remote(trial_id, lost))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep resumes from SQL."""

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from hpo import __version__
 from hpo.errors import HpoError
 from hpo.search.messages import Answer, Assignment, Crashed, Finished, News, Released, Report
 from hpo.training import CheckpointFile, Diverged, Stopped, Trial, Verdict
@@ -57,7 +58,7 @@ class Slot(tune.Trainable):
         self._waited = 0.0
         self._taken = 0
         context = ray.get_runtime_context()
-        place = SlotPlace(context.get_node_id(), os.getpid(), context.current_actor)
+        place = SlotPlace(context.get_node_id(), os.getpid(), context.current_actor, __version__)
         entered = self._coordinator.enter.remote(self._slot, place)
         self._run = self._load()
         ray.get(entered)
