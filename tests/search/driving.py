@@ -188,7 +188,8 @@ def kill(storage: StudyStorage) -> None:
 
 def in_sql(folder: Path, name: str = PLAN.study) -> list[FrozenTrial]:
     """The trials as a stock Optuna reads them from the file."""
-    storage = RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"poolclass": NullPool})
+    url = f"sqlite:///{folder / 'study.db'}"
+    storage = RDBStorage(url, engine_kwargs={"poolclass": NullPool}, skip_compatibility_check=True)
     try:
         return storage.get_all_trials(storage.get_study_id_from_name(name))
     finally:

@@ -84,6 +84,7 @@ def test_other_metrics_are_kept_with_their_last_value() -> None:
     given = sweep.one()
     sweep.report(given, 1, 0.5, loss=2.0, f1=0.1)
     sweep.report(given, 2, 0.6, loss=1.0)
+    sweep.report(given, 3, 0.6, diverging=math.inf)
     sweep.finish(given, test=0.5)
     assert sweep.trial(0).user_attrs["metrics"] == {"loss": 1.0, "f1": 0.1, "test": 0.5}
 
@@ -141,13 +142,17 @@ def test_steps_repeated_after_a_restart_change_nothing_and_are_not_decided_anew(
 
 
 def test_a_report_that_fills_a_gap_is_kept_and_not_decided_by_a_later_one() -> None:
-    sweep = Sweep(plan(pruner={"name": "threshold", "lower": 0.2}))
-    given = sweep.one()
-    sweep.report(given, 3, 0.5)
+    sweep = Sweep(plan(pruner={"name": "median", "n_startup_trials": 1}))
+    sweep.report(sweep.one("a"), 3, 0.5)
+    other = sweep.one("b")
+    sweep.report(other, 3, 0.9, "b")
+    sweep.finish(other, "b")
     more = sweep.again()
     again = more.one()
     assert more.report(again, 1, 0.1) is Verdict.GO_ON
     assert more.trial(0).intermediate_values == {1: 0.1, 3: 0.5}
+    assert more.report(again, 4, 0.1) is Verdict.GO_ON
+    assert more.trial(0).state.name == "RUNNING"
 
 
 def test_a_trial_that_goes_on_from_its_last_step_needs_to_report_nothing_more() -> None:
