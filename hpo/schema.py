@@ -47,6 +47,7 @@ def mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[str, 
     loc, owner = _keys(model, first["loc"])
     kind, found, facts = first["type"], shown(first["input"]), first.get("ctx", {})
     message = _SUBJECT.sub("", first["msg"])
+    options = [_SUBJECT.sub("", one["msg"]) for one in errors if _keys(model, one["loc"])[0] == loc]
     if kind in {"unknown_name", "invalid_entry"}:  # sentences of our own
         return loc, message
     if kind in {"value_error", "assertion_error"}:
@@ -56,6 +57,8 @@ def mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[str, 
     if kind == "missing":
         choices = _choices(owner, loc[-1])
         return loc, "missing; it is required" + (f", one of {', '.join(choices)}" if choices else "")
+    if len(options) > 1:  # a union: what each of its types says
+        return loc, f"should be {' or '.join(text.removeprefix('should be ') for text in options)}, found {found}"
     if kind == "literal_error":
         near = nearest(first["input"], _choices(owner, loc[-1]) if loc else ())
         return loc, f"{message}, found {found}" + (f"; did you mean {near!r}?" if near else "")
