@@ -72,3 +72,28 @@ def test_a_recipe_works_as_it_stands(title, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert re.search(r"\d+ passed", done.stdout)
+
+
+def test_generated_documentation_is_what_the_code_says():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "docs", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_drift_of_generated_documentation_is_refused(tmp_path):
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "docs").mkdir()
+    script, schema = tmp_path / "scripts" / "docs", tmp_path / "docs" / "sweep.schema.json"
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+
+    missing = run("--check")
+    assert missing.returncode == 1
+    assert str(schema) in missing.stderr
+    assert not schema.exists()
+    assert run().returncode == 0
+    assert schema.read_text() == (ROOT / "docs" / "sweep.schema.json").read_text()
+    schema.write_text(schema.read_text().replace("maximize", "maximise"))
+    assert run("--check").returncode == 1
