@@ -82,9 +82,9 @@ def test_names_are_found_without_executing(source: str, tmp_path: Path) -> None:
 def test_an_unknown_name_comes_with_the_nearest(tmp_path: Path) -> None:
     write(tmp_path, "code.py", "def train(): ...\ndef other(): ...\n")
     with pytest.raises(UserError) as caught:
-        find("code.py:trian", tmp_path, "train")
+        find("code.py:trainn", tmp_path, "train")
     assert str(caught.value) == (
-        "train: unknown name in code.py: 'trian'; did you mean 'train'? (allowed: other, train)"
+        "train: unknown name in code.py: 'trainn'; did you mean 'train'? (allowed: other, train)"
     )
 
 

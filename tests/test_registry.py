@@ -90,9 +90,9 @@ MISTAKES = [
     ({"name": "star", "points": 2}, ".points", "should be greater than or equal to 3, found 2"),
     ({"name": "star", "points": "5"}, ".points", "should be a valid integer, found '5'"),
     (
-        {"name": "star", "points": 5, "style": "thn"},
+        {"name": "star", "points": 5, "style": "fta"},
         ".style",
-        "should be 'thin' or 'fat', found 'thn'; did you mean 't",
+        "should be 'thin' or 'fat', found 'fta'; did you mean 'f",
     ),
     ({"name": "star", "points": 100}, "", "has too many points"),
 ]

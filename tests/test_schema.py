@@ -51,8 +51,8 @@ class Needs(Frozen):
     ("raw", "sentence"),
     [
         (
-            {"sise": 1},
-            "unknown key 'sise'; did you mean 'size'? (allowed: count, even, flag, inner, many, maybe, named, ",
+            {"sizee": 1},
+            "unknown key 'sizee'; did you mean 'size'? (allowed: count, even, flag, inner, many, maybe, named, ",
         ),
         ({"inner": {"dept": 1}}, "inner: unknown key 'dept'; did you mean 'depth'? (allowed: depth, kind)"),
         ({"maybe": {"dept": 1}}, "maybe: unknown key 'dept'; did you mean 'depth'? (allowed: depth, kind)"),
@@ -93,8 +93,8 @@ def test_the_sentence_begins_with_the_key(raw: dict[str, Any], sentence: str) ->
 
 
 def test_a_mistyped_key_goes_before_the_missing_one() -> None:
-    with pytest.raises(UserError, match=r"^unknown key 'siz'; did you mean 'size'\? "):
-        check(Needs, {"kind": "round", "siz": 1})
+    with pytest.raises(UserError, match=r"^unknown key 'sizze'; did you mean 'size'\? "):
+        check(Needs, {"kind": "round", "sizze": 1})
     with pytest.raises(UserError, match=r"^kind: missing; it is required, one of round, square$"):
         check(Needs, {"size": 1})
     with pytest.raises(UserError, match=r"^size: missing; it is required$"):

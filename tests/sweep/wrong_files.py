@@ -229,8 +229,8 @@ SPACES = {
     ),
     "a path without its section": (space("{lr: {low: 0.1, high: 1}}"), "space.lr: unknown path 'lr'; did you mean 'op"),
     "a path of choices": (
-        space("{schedule.nam: {choices: [cosine]}}"),
-        "space.schedule.nam: unknown path 'schedule.nam'; did you mean 'schedule.name'?",
+        space("{schedule.namee: {choices: [cosine]}}"),
+        "space.schedule.namee: unknown path 'schedule.namee'; did you mean 'schedule.name'?",
     ),
     "one path, two domains": (
         space(
@@ -299,8 +299,8 @@ SPACES = {
 CODE = {
     "no such file": (sweep(task="train: nope.py:train"), "train: no file 'nope.py' in "),
     "no such function": (
-        sweep(task="train: marks.py:trian"),
-        "train: unknown name in marks.py: 'trian'; did you mean 'train'? (allowed: SPACE, make, train)",
+        sweep(task="train: marks.py:trainn"),
+        "train: unknown name in marks.py: 'trainn'; did you mean 'train'? (allowed: SPACE, make, train)",
     ),
     "no function": (sweep(task="train: marks.py"), "train: 'marks.py' must be a file or module, a colon and a name"),
     "no such module": (sweep(task="task: nowhere.tasks:make"), "task: no module 'nowhere.tasks' in "),
