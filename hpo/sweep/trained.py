@@ -5,6 +5,7 @@ Checked here without importing torch and without running the user's code: its fi
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,13 +129,25 @@ class TrainedTask(Trained):
             for value, params in corners(space, parameter):
                 self._check_sections(space, params)
                 try:
-                    with_paths(self.config, params, "space")
+                    config = with_paths(self.config, params, "space")
                 except UserError as error:
-                    if any(str(error).startswith(f"space.{path}: ") for path in params):
-                        raise
                     text = str(error).removeprefix("space.")
+                    if text.partition(":")[0] in params:
+                        raise
                     raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
+                self._check_warmup(config, params)
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
+
+    def _check_warmup(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
+        """It must leave a step after it; checked where the task says how many examples there are."""
+        examples = None if self.own else tasks.parse({"name": self.name, **self.options}).examples()
+        if examples is None:
+            return
+        try:
+            config.schedule.warmup(math.ceil(examples / config.batch_size) * config.epochs)
+        except UserError as error:
+            place = "space" if str(error).partition(":")[0] in params else "base"
+            raise UserError(f"{place}.{error}") from None
 
     def _find(self, path: str) -> ConfigPath:
         found = paths(type(self.config)).find(self._name(path), f"space.{path}")

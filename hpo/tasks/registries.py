@@ -22,6 +22,13 @@ class TaskEntry(Entry):
         """The task's data, model, loss and metrics."""
         raise NotImplementedError
 
+    def examples(self) -> int | None:
+        """How many training examples `make` gives, None where only making it can tell.
+
+        Whoever says it has a warmup that is too long refused before anything starts.
+        """
+        return None
+
 
 class ModelEntry(Entry):
     """A named architecture: its fields are what a search space may vary.

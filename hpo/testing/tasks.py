@@ -36,6 +36,9 @@ class TaskSuite(EntrySuite):
         """The same, for the tests of any entry."""
         return task_entry
 
+    def test_it_says_how_many_examples_there_are_or_nothing(self, task_entry: TaskEntry, task: Task) -> None:
+        assert task_entry.examples() in (None, len(task.train[0]))
+
     @pytest.fixture
     def task(self, task_entry: TaskEntry) -> Task:
         """The task itself."""

@@ -255,6 +255,14 @@ SPACES = {
         space("{schedule.warmup_fraction: {low: 0.0, high: 1.0}}"),
         "space.schedule.warmup_fraction: should be less than 1, found 1.0",
     ),
+    "more warmup than steps": (
+        space("{schedule.warmup_steps: {low: 0, high: 1000}}", "base: {epochs: 20}"),
+        "space.schedule.warmup_steps: 1000 makes 1000 warmup steps, which must be fewer than the 680 steps of this tra",
+    ),
+    "more warmup in base than steps": (
+        sweep("base: {schedule: {warmup_steps: 680}}"),
+        "base.schedule.warmup_steps: 680 makes 680 warmup steps, which must be fewer than the 680 steps of this train",
+    ),
     "two warmups": (
         space("{schedule.warmup_fraction: {low: 0.1, high: 0.2}, schedule.warmup_steps: {low: 1, high: 9}}"),
         "space.schedule.warmup_steps: 1 beside warmup_fraction 0.1; set one of the two",

@@ -22,6 +22,9 @@ class Digits(TaskEntry):
 
     split_seed: int = Field(0, ge=0, description="which images train, validate and test; no trial's seed changes it")
 
+    def examples(self) -> int:
+        return 1078
+
     def make(self) -> Task:
         pixels_NP, classes_N = load_digits()
         order_N = np.random.default_rng(self.split_seed).permutation(len(classes_N))
