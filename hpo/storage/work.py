@@ -39,6 +39,15 @@ from hpo.storage.tables import (
     value_row,
 )
 
+# built once: building a statement takes as long as running it
+_LOCK_STUDY = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == sa.bindparam("study")).with_for_update()
+_NEWER = (
+    sa.select(TRIALS.c.trial_id)
+    .where(TRIALS.c.study_id == sa.bindparam("study"), TRIALS.c.trial_id > sa.bindparam("last"))
+    .limit(1)
+)
+_INSERT = sa.insert(TRIALS).returning(TRIALS.c.trial_id)
+
 
 def insert_study(
     connection: sa.Connection, name: str, directions: Sequence[StudyDirection], attrs: Mapping[str, Any]
@@ -102,12 +111,10 @@ class NewTrial:
         Raises KeyError for a study that is gone.
         """
         study = self.study
-        locked = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study.id).with_for_update()
-        if connection.execute(locked).scalar() is None:
+        if connection.execute(_LOCK_STUDY, {"study": study.id}).scalar() is None:
             raise KeyError(f"No study with study_id {study.id} exists.")
-        newer = sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study.id, TRIALS.c.trial_id > study.last_id)
         others: list[FrozenTrial] = []
-        if connection.execute(newer.limit(1)).scalar() is not None:
+        if connection.execute(_NEWER, {"study": study.id, "last": study.last_id}).scalar() is not None:
             others = loader.trials_of_study(connection, study.id, after=study.last_id)
         if retried:
             for n, other in enumerate(others):
@@ -115,7 +122,7 @@ class NewTrial:
                     return Inserted(other, others[:n] + others[n + 1 :], Batch())
         draft, number = self._draft, len(study.trials) + len(others)
         row = trial_row(study.id, number, draft.state, draft.datetime_start, draft.datetime_complete)
-        trial_id = int(connection.execute(sa.insert(TRIALS).returning(TRIALS.c.trial_id), row).scalar_one())
+        trial_id = int(connection.execute(_INSERT, row).scalar_one())
         rows = Batch()
         rows.trials[trial_id] = row
         rows.put_all((cells, {**cell, "trial_id": trial_id}) for cells, cell in self._cells)

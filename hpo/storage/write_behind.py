@@ -212,6 +212,7 @@ class WriteBehind:
         study = self._studies.pop(study_id, None)
         for trial_id in study.trial_ids() if study is not None else ():
             self._homes.pop(trial_id, None)
+            self._stale.discard(trial_id)
 
 
 def _nothing(_connection: sa.Connection, _retried: bool) -> None:

@@ -10,6 +10,7 @@ again does no harm.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -36,6 +37,16 @@ _UNSYNCED_SECONDS, _UNSYNCED_ROWS = 5.0, 20_000
 _FINAL = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
 # Operational errors that waiting does not cure.
 _LASTING = ("no such table", "no such column", "readonly database", "no column named")
+
+
+# Statements are built once: building one takes as long as running it.
+# In order of id, so that two writers cannot wait for each other.
+_LOOK = (
+    sa.select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
+    .where(TRIALS.c.trial_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(TRIALS.c.trial_id)
+    .with_for_update(key_share=True)
+)
 
 
 class StorageLost(SweepFailed):
@@ -152,11 +163,8 @@ class Writer:
         ids = sorted(batch.trial_ids())
         lost: set[int] = set()
         gone = set(ids)
-        columns = (TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
         for start in range(0, len(ids), _CHUNK):
-            query = sa.select(*columns).where(TRIALS.c.trial_id.in_(ids[start : start + _CHUNK]))
-            # in order of id, so that two writers cannot wait for each other
-            for row in connection.execute(query.order_by(TRIALS.c.trial_id).with_for_update(key_share=True)):
+            for row in connection.execute(_LOOK, {"ids": ids[start : start + _CHUNK]}):
                 gone.discard(row.trial_id)
                 change = batch.states.get(row.trial_id)
                 if not _applies(change, row, again):
@@ -177,8 +185,7 @@ class Writer:
                 {"the_id": trial_id, **{f"new_{name}": value for name, value in columns.items()}}
             )
         for names, rows in alike.items():
-            statement = sa.update(TRIALS).where(TRIALS.c.trial_id == sa.bindparam("the_id"))
-            connection.execute(statement.values({name: sa.bindparam(f"new_{name}") for name in names}), rows)
+            connection.execute(_update(names), rows)
 
     def _restore(self, connection: sa.Connection, batch: Batch) -> None:
         """Insert anew the trials whose rows a dying server forgot, under their own ids."""
@@ -195,6 +202,13 @@ class Writer:
             connection.execute(
                 sa.select(sa.func.setval(sequence, sa.func.greatest(highest, sa.func.nextval(sequence))))
             )
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> sa.Update:
+    """Sets these columns of one trial; the parameters are `the_id` and `new_` with the column's name."""
+    statement = sa.update(TRIALS).where(TRIALS.c.trial_id == sa.bindparam("the_id"))
+    return statement.values({name: sa.bindparam(f"new_{name}") for name in names})
 
 
 def _applies(change: Change | None, row: Any, again: bool) -> bool:
