@@ -56,16 +56,19 @@ class Launcher:
         out, err = process.communicate(timeout=LAUNCH_LIMIT)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def study(self, name: str) -> optuna.Study:
-        """The study, as plain Optuna reads it."""
-        return optuna.load_study(study_name=name, storage=plain_url(self.url))
-
     def trials(self, name: str) -> list[optuna.trial.FrozenTrial]:
-        """Its trials; none while it does not exist."""
+        """The study's trials as plain Optuna reads them; none while it does not exist."""
         try:
-            return self.study(name).trials
+            storage = optuna.storages.RDBStorage(plain_url(self.url))
+        except (optuna.exceptions.StorageInternalError, RuntimeError):
+            return []
+        try:
+            return optuna.load_study(study_name=name, storage=storage).trials
         except (KeyError, optuna.exceptions.StorageInternalError):
             return []
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
     def wait_for(self, condition: Callable[[], Any], what: str, limit: float = 120.0) -> Any:
         """Poll until `condition()` is true; its value."""

@@ -146,13 +146,16 @@ class Coordinator:
         self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
 
     def close(self, why: str) -> Snapshot:
-        """End the run: put back what is still open, refuse everyone from now on, record the end."""
+        """End the run: put back what is still open, refuse everyone from now on, record the end.
+
+        why: what is recorded where the sweep itself has no word for it.
+        """
         if not self._closed:
             for slot in sorted({one.slot for one in self._open.values()}):
                 self.lost(slot, Lost("stop", why))
             self._live.adopt()  # one that was half asked when something failed
             self._live.recount()
-            self._run["ended"] = why
+            self._run["ended"] = self._failure or self._note() or why
             self._write_run(self._clock())
             self._closed = True
         return self.snapshot()

@@ -17,7 +17,7 @@ import ray
 from ray import tune
 
 from hpo import __version__
-from hpo.errors import HpoError
+from hpo.errors import HpoError, mask
 from hpo.search.messages import Answer, Assignment, Crashed, Finished, News, Released, Report
 from hpo.training import CheckpointFile, Diverged, Stopped, Trial, Verdict
 from hpo.training.function import TrainingFunction, TrainingJob
@@ -162,5 +162,5 @@ def _version(store: CheckpointFile) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = mask(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
