@@ -155,8 +155,8 @@ class _Run:
 
     def train(self, last: int) -> None:
         history, trial = self.history, self.trial
-        # a report may have been lost with the process that saved its epoch
-        going = history.epoch == 0 or trial.go_on(history.epoch, history.reports[-1])
+        # reports may have been lost with the process that saved their epochs; one that was not is harmless
+        going = all(trial.go_on(epoch, report) for epoch, report in enumerate(history.reports, 1))
         while going and history.epoch < last:
             losses = self.one_epoch(history.epoch)
             history.reports.append(self.measured(losses))

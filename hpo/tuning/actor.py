@@ -53,7 +53,7 @@ class CoordinatorActor:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._opened = source.open()
-        live = LiveStudy(self._opened.study, plan, self._opened.flush, files.log_text)
+        live = LiveStudy(self._opened.study, plan, self._opened.flush, files.log_text, self._opened.batch)
         self._coordinator = Coordinator(live, plan, run)
         self._places: dict[str, SlotPlace] = {}
 

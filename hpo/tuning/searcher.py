@@ -48,11 +48,13 @@ class SlotSearcher(Searcher):
         """A slot ended by itself, or its process or node died."""
         del result
         self._live.discard(trial_id)
-        if error:
+        if not error:
+            lost = Lost("process", "its slot ended without it")  # after a clean end there is nothing to put back
+        else:
             node = ray.get(self._coordinator.node_of.remote(trial_id))
             node_died = node is not None and not node_answers(node)
-            lost = Lost("node", "its node died") if node_died else Lost("process", "its process died")
-            ray.get(self._coordinator.lost.remote(trial_id, lost))
+            lost = Lost("node", "its node died") if node_died else Lost("process", "killed from outside, or by a crash")
+        ray.get(self._coordinator.lost.remote(trial_id, lost))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep resumes from SQL."""

@@ -116,7 +116,8 @@ class Slot(tune.Trainable):
             now = _version(store)
             saved, seen = now != seen, now
             report = Report(given.number, given.attempt, step, metrics, saved)
-            if not given.decided and time.monotonic() - self._spoke < SPOKEN_EVERY:
+            # what a checkpoint rests on must be known before it can be gone on from
+            if not given.decided and not saved and time.monotonic() - self._spoke < SPOKEN_EVERY:
                 self._news.append(report)
                 return Verdict.GO_ON
             return self._exchange(0, report).verdicts[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,9 @@ class OpenStudy(Protocol):
 
     def flush(self) -> None:
         """Make everything written so far durable."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """A block whose writes are committed together."""
 
     def close(self) -> None:
         """Write what is left and let go."""
@@ -56,6 +60,9 @@ class _OpenSqlStudy:
 
     def flush(self) -> None:
         self._storage.flush()
+
+    def batch(self) -> AbstractContextManager[None]:
+        return self._storage.batch()
 
     def close(self) -> None:
         self._storage.close()

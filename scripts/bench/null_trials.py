@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class MemoryStudy:
 
             def flush(self) -> None:
                 """Nothing is durable here."""
+
+            def batch(self) -> AbstractContextManager[None]:
+                """Nothing to commit."""
+                return nullcontext()
 
             def close(self) -> None:
                 """Nothing to let go."""
