@@ -1,7 +1,8 @@
 """The best configuration out of a study, as a file that trains again to the same number.
 
 The file holds all it takes: what is trained (with the digest of its code), the full configuration, the seed, the
-threads, the value to compare with, and a digest of itself.
+threads, the value to compare with, and a digest of itself. A value that the sweep takes from the environment stays
+`${env:NAME}` in it and is filled in when it is trained, so no secret lies there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,29 +20,37 @@ from pydantic import Field
 
 from hpo import __version__, yaml12
 from hpo.errors import NotFound, NotReproduced, UserError
-from hpo.schema import Frozen, check, flatten
+from hpo.loader import digest, find_file, run_file
+from hpo.schema import Frozen, check, flatten, nest
 from hpo.search import attributes
-from hpo.studies import best_trials, opened, status, stored_sweep
+from hpo.studies import best_trials, opened, stored_sweep, trial_numbers
 from hpo.sweep import Sweep
-from hpo.sweep.reading import read_file, read_override
+from hpo.sweep.reading import fill_environment, read_file, read_override
+from hpo.sweep.trained import trained_by
+from hpo.training.paths import canonical
 
 if TYPE_CHECKING:
     import optuna
     from torch import nn
 
-    from hpo.training.function import TrainingJob
+    from hpo.training.again import Again
 
 FORMAT = 1
 _HEAD = "# Written by `hpo export`; `hpo train {file}` trains it again and compares. Edited by hand it is refused.\n"
 
 
 class ExportedObjective(Frozen):
-    """Which number the value is. step: of the report that gave it."""
+    """Which number the value is. step: of the report that gave it, None for what the function returned."""
 
     metric: str
     direction: Literal["maximize", "minimize"]
     at: Literal["last", "best"]
     step: int | None = None
+
+    @property
+    def until(self) -> int | None:
+        """The step to stop at for this number; None: the end."""
+        return self.step if self.at == "best" else None
 
 
 class Exported(Frozen):
@@ -82,20 +92,21 @@ def export_best(
     stored = stored_sweep(study)
     chosen = _chosen(study, trial)
     sweep = Sweep.from_dict(stored["keys"], Path(stored["folder"]))
-    goal = sweep.goals[0]
-    step = chosen.user_attrs.get(attributes.BEST_STEP, chosen.last_step)
+    goal, seed = sweep.goals[0], chosen.user_attrs[attributes.SEED]
+    objective = {"metric": goal.metric, "direction": goal.direction, "at": goal.at, "step": _step(goal.at, chosen)}
+    config = sweep.trained.full_config({**chosen.params, "seed": seed})
     content: dict[str, Any] = {
         "format": FORMAT,
         "study": study.study_name,
         "trial": chosen.number,
-        "objective": {"metric": goal.metric, "direction": goal.direction, "at": goal.at, "step": step},
+        "objective": objective,
         "value": chosen.values[0],
         "sweep": {key: stored["keys"][key] for key in ("task", "train", "plugins", "base") if key in stored["keys"]},
         "params": dict(chosen.params),
-        "config": sweep.trained.full_config({**chosen.params, "seed": chosen.user_attrs[attributes.SEED]}),
+        "config": _keep_references(config, stored["keys"]["base"], chosen.params),
         "code": stored["digests"],
         "folder": stored["folder"],
-        "seed": chosen.user_attrs[attributes.SEED],
+        "seed": seed,
         "threads": max(1, int(sweep.trial.cpus)),
         "device": "cuda" if sweep.trial.gpus > 0 else "cpu",
         "versions": _versions(),
@@ -107,6 +118,21 @@ def export_best(
     return exported
 
 
+def _step(at: str, trial: optuna.trial.FrozenTrial) -> int | None:
+    """The step of the trial's value."""
+    return trial.user_attrs.get(attributes.BEST_STEP) if at == "best" else trial.last_step
+
+
+def _keep_references(config: Mapping[str, Any], base: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` with what `base` takes from the environment as it is written there."""
+    kept = flatten(config)
+    for path, written in flatten(base).items():
+        filled, name = fill_environment(written, path), canonical(path)
+        if filled != written and name not in params and kept.get(name) == filled:
+            kept[name] = written
+    return nest(kept)
+
+
 def _chosen(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTrial:
     trials = study.get_trials(deepcopy=False)
     if number is None:
@@ -115,7 +141,7 @@ def _chosen(study: optuna.Study, number: int | None) -> optuna.trial.FrozenTrial
             raise UserError(f"study {study.study_name!r} has several objectives; choose with --trial (front: {front})")
         return trials[best_trials(study)[0].number]
     if not 0 <= number < len(trials):
-        raise NotFound(f"study {study.study_name!r} has no trial {number}; its trials are 0 to {len(trials) - 1}")
+        raise NotFound(f"study {study.study_name!r} has no trial {number}; {trial_numbers(len(trials))}")
     if trials[number].state.name != "COMPLETE":
         raise UserError(f"--trial: trial {number} is {trials[number].state.name}; only a COMPLETE one can be exported")
     return trials[number]
@@ -147,11 +173,10 @@ def digest_of(content: Mapping[str, Any]) -> str:
 def read_export(path: str | Path) -> Exported:
     """The export at `path`. Raises UserError for a file of another form or version, or one that was altered."""
     content = read_file(Path(path))
-    if content.get("format") != FORMAT:
-        found = content.get("format", "none")
-        raise UserError(
-            f"{path}: format {found!r} is not known; this hpo reads format {FORMAT}, as hpo export writes it"
-        )
+    if "format" not in content:
+        raise UserError(f"{path} is no export: it has no format; `hpo export NAME -o best.yaml` writes one")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path}: format {content['format']!r} is not known; this hpo ({__version__}) reads {FORMAT}")
     if digest_of(content) != content.get("digest"):
         raise UserError(
             f"{path} was altered since it was exported (its digest does not fit its content)",
@@ -225,58 +250,39 @@ def train(
     *,
     overrides: Iterable[str | tuple[str, Any]] = (),
     weights: str | Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train an export again, compare with the recorded number, and evaluate the test split once.
 
     overrides: changed paths of the configuration, `epochs=100`; then nothing is compared. weights: keep the network as
-    safetensors. Raises UserError for an export that cannot be used; `result.check()` raises NotReproduced.
+    safetensors. say: called with lines for people; None is silent. Raises UserError for an export that cannot be used,
+    Diverged for NaN or infinity; `result.check()` raises NotReproduced.
     """
     import torch
 
     exported = read_export(path)
     changes = dict(read_override(item) if isinstance(item, str) else item for item in overrides)
+    if weights is not None:
+        _check_weights(exported, Path(weights))
     differs = _differences(exported)
-    for line in differs:
-        say(f"warning: {line}")
-    sweep = Sweep.from_dict(
-        {
-            **exported.sweep,
-            "name": exported.study,
-            "space": {"_": {"choices": [0]}} if "train" in exported.sweep else {"epochs": {"choices": [1]}},
-            "objective": {"metric": exported.objective.metric, "direction": exported.objective.direction},
-            "budget": {"trials": 1},
-        },
-        Path(exported.folder),
-    )
-    job = sweep.trained.job(sweep.plugin_files, sweep.goals)
+    prepared = _prepare(exported, changes)
+    if say is not None:
+        for line in differs:
+            say(f"warning: {line}")
+        threads = f"{exported.threads} thread{'s' if exported.threads != 1 else ''}"
+        say(f"training trial {exported.trial} of {exported.study} again ({threads}) ...")
     before = torch.get_num_threads()
     torch.set_num_threads(exported.threads)
     try:
-        say(f"training trial {exported.trial} of {exported.study} again ({exported.threads} threads) ...")
-        return _train(exported, job, changes, weights, differs)
+        again = prepared()
     finally:
         torch.set_num_threads(before)
-
-
-def _train(
-    exported: Exported, job: TrainingJob, changes: dict[str, Any], weights: str | Path | None, differs: tuple[str, ...]
-) -> TrainResult:
-    from hpo.training.again import train_again
-
-    again = train_again(
-        job,
-        params={**exported.params, **changes},
-        config={**flatten(exported.config), **changes},
-        seed=exported.seed,
-        number=exported.trial,
-        device=exported.device,
-        until=None if changes else exported.objective.step,
-    )
+    ignored = [name for name in changes if name in again.unread]
+    if ignored:
+        raise UserError(f"override {ignored[0]}: the training function never read this parameter from its config")
     if weights is not None:
         again.save_weights(Path(weights))
-    step = None if changes else exported.objective.step
-    reported = again.at(step)
+    reported = again.at(None if changes else exported.objective.until)
     return TrainResult(
         exported,
         value=reported.get(exported.objective.metric),
@@ -288,10 +294,48 @@ def _train(
     )
 
 
+def _prepare(exported: Exported, changes: Mapping[str, Any]) -> Callable[[], Again]:
+    """Everything that can be refused is refused here; what is left is to train."""
+    from hpo.training.again import train_again
+
+    folder = Path(exported.folder)
+    keys = fill_environment(exported.sweep)
+    plugins = tuple(find_file(item, folder, "plugins") for item in keys["plugins"])
+    for plugin in plugins:
+        run_file(Path(plugin.source), "plugins")
+    config = fill_environment(exported.config, "config")
+    # a seed is a setting of the trial for a task; a loop of the user's own may call anything `seed`
+    seed = check(_Seed, {"seed": changes.get("seed", exported.seed)}).seed if config else exported.seed
+    config.pop("seed", None)
+    trained = trained_by(keys.get("task"), keys.get("train"), config or keys["base"], folder)
+    return partial(
+        train_again,
+        trained.job(plugins, [exported.objective]),
+        params={**exported.params, **changes},
+        config=flatten(trained.full_config({**changes, "seed": seed})),
+        seed=seed,
+        number=exported.trial,
+        device=exported.device,
+        until=None if changes else exported.objective.until,
+    )
+
+
+class _Seed(Frozen):
+    seed: int = Field(ge=0, lt=2**63)
+
+
+def _check_weights(exported: Exported, path: Path) -> None:
+    """Said before the training rather than after it."""
+    if "train" in exported.sweep:
+        raise UserError("--output: a train: function keeps its own weights; only a task's can be saved here")
+    if path.is_dir():
+        raise UserError(f"--output: {path} is a folder; a file such as model.safetensors is needed")
+    if not path.parent.is_dir():
+        raise UserError(f"--output: {path} cannot be written: there is no folder {str(path.parent)!r}")
+
+
 def _differences(exported: Exported) -> tuple[str, ...]:
     """What is not as it was when the trial was trained, and may explain another number."""
-    from hpo.loader import digest
-
     lines = [
         f"{file} has changed since the study"
         for file, before in exported.code.items()
@@ -305,4 +349,4 @@ def _differences(exported: Exported) -> tuple[str, ...]:
     return tuple(lines)
 
 
-__all__ = ["Exported", "TrainResult", "export_best", "read_export", "status", "train"]
+__all__ = ["Exported", "TrainResult", "export_best", "read_export", "train"]

@@ -19,18 +19,23 @@ def counts_text(snapshot: Snapshot) -> str:
 
 
 def best_text(best: TrialEnd | None) -> str:
-    """`best 0.97222 (trial 12)`."""
-    return "no best yet" if best is None or best.value is None else f"best {best.value:.6g} (trial {best.number})"
+    """`best 0.97222 (trial 12)`; nothing while there is none."""
+    return "" if best is None or best.value is None else f"best {best.value:.6g} (trial {best.number})"
 
 
 def trial_line(end: TrialEnd, snapshot: Snapshot) -> str:
     """One line of an ended trial, beside where the sweep stands."""
-    value = "" if end.value is None else f" {end.value:.6g}"
-    reason = f" ({end.reason})" if end.reason else ""
-    return (
-        f"trial {end.number} {end.state.lower()}{value} in {end.seconds:.1f} s{reason};"
-        f" {done_of(snapshot)}, {best_text(snapshot.best)}"
-    )
+    stands = ", ".join(filter(None, [done_of(snapshot), best_text(snapshot.best)]))
+    return f"trial {end.number} {_outcome(end)} ({end.seconds:.1f} s); {stands}"
+
+
+def _outcome(end: TrialEnd) -> str:
+    """`complete: 0.972`, `pruned at step 3 by hyperband: value 0.7`, `failed: ValueError: no such file`."""
+    if end.state is State.PRUNED:
+        return end.reason or "pruned"
+    if end.state is State.FAIL:
+        return f"failed: {end.reason}"
+    return "complete" if end.value is None else f"complete: {end.value:.6g}"
 
 
 def time_text(seconds: float) -> str:

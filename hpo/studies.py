@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import NotFound, UserError
+from hpo.errors import NotFound, UserError, nearest
 from hpo.search import attributes
 
 if TYPE_CHECKING:
@@ -35,46 +35,56 @@ def choose_storage(flag: str | None, in_file: str | None = None) -> tuple[str, s
     return DEFAULT_STORAGE, "the default"
 
 
+def reading(storage: str | None) -> StudyStorage:
+    """A storage to read from. Raises NotFound where there is no database; makes none."""
+    from hpo.storage import open_storage
+    from hpo.storage.place import read_url
+
+    url, origin = choose_storage(storage)
+    found = open_storage(url)
+    if not read_url(url).exists:
+        hint = "hpo launch makes one; --storage URL or HPO_STORAGE name another"
+        raise NotFound(f"no database at {found.place} ({origin})", hint=hint)
+    return found
+
+
 @contextlib.contextmanager
 def opened(name: str, storage: str | None) -> Iterator[tuple[optuna.Study, StudyStorage]]:
     """A study and its storage, for reading. Raises NotFound; makes no database."""
-    import optuna
-
-    from hpo.storage import open_storage
-
-    url, _ = choose_storage(storage)
-    with open_storage(url) as opened_storage:
-        if not opened_storage.exists(name):
-            raise NotFound(f"no study named {name!r} in {opened_storage.place}", hint=_names_hint(opened_storage))
-        yield optuna.load_study(study_name=name, storage=opened_storage.optuna), opened_storage
+    with reading(storage) as found:
+        yield _load(name, found), found
 
 
 def load_study(name: str, storage: str | None = None) -> optuna.Study:
-    """The study as a plain optuna.Study. storage: a URL; HPO_STORAGE or sqlite:///hpo.db when None."""
+    """The study as a plain optuna.Study. storage: a URL; HPO_STORAGE or sqlite:///hpo.db when None.
+
+    Raises NotFound; makes no database.
+    """
+    found = reading(storage)
+    try:
+        return _load(name, found)  # the storage stays open: the study reads through it for as long as it is kept
+    except BaseException:
+        found.close()
+        raise
+
+
+def _load(name: str, storage: StudyStorage) -> optuna.Study:
     import optuna
 
-    from hpo.storage import open_storage
-
-    url, _ = choose_storage(storage)
-    # stays open: the study reads through it for as long as the caller keeps it
-    opened_storage = open_storage(url)
-    if not opened_storage.exists(name):
-        place, hint = opened_storage.place, _names_hint(opened_storage)
-        opened_storage.close()
-        raise NotFound(f"no study named {name!r} in {place}", hint=hint)
-    return optuna.load_study(study_name=name, storage=opened_storage.optuna)
-
-
-def _names_hint(storage: StudyStorage) -> str:
     names = storage.study_names()
-    return f"studies there: {', '.join(names)}" if names else "no study is there yet; `hpo launch` makes one"
+    if name not in names:
+        near = nearest(name, names)
+        question = f"; did you mean {near!r}?" if near else ""
+        hint = f"studies there: {', '.join(names)}" if names else "no study is there yet; hpo launch makes one"
+        raise NotFound(f"no study named {name!r} in {storage.place}{question}", hint=hint)
+    return optuna.load_study(study_name=name, storage=storage.optuna)
 
 
 def stored_sweep(study: optuna.Study) -> dict[str, Any]:
     """The spec that `hpo launch` kept with the study. Raises UserError for a study that hpo did not make."""
     text = study.user_attrs.get(attributes.SWEEP)
     if not isinstance(text, str):
-        raise UserError(f"study {study.study_name!r} was not made by hpo: it has no sweep to go on with")
+        raise UserError(f"study {study.study_name!r} was not made by hpo: no sweep is kept with it")
     stored: dict[str, Any] = json.loads(text)
     return stored
 
@@ -108,54 +118,77 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Where a study stands. total: the trials it ends at, None when only time limits it."""
+    """Where a study stands. total: the trials it ends at, None when only time limits it.
+
+    state: running, done, stopped, interrupted (its process died), not started, or made without hpo.
+    reason: who runs it, or why it stopped. seconds: what hpo has worked on it, all runs together.
+    """
 
     name: str
     state: str
+    reason: str | None
     counts: Mapping[str, int]
     total: int | None
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     best: tuple[BestTrial, ...]
     seconds: float
-    run: Mapping[str, Any]
 
     @property
     def done(self) -> int:
         """Trials that ended, in whatever state."""
         return sum(self.counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether `hpo resume` has something to do."""
+        return self.state in ("stopped", "interrupted", "not started")
+
 
 def status(study: optuna.Study) -> StudyStatus:
     """Where `study` stands now."""
     trials = study.get_trials(deepcopy=False)
     counts = {state: sum(trial.state.name == state for trial in trials) for state in STATES}
-    keys = stored_sweep(study)["keys"] if attributes.SWEEP in study.user_attrs else {}
+    ours = attributes.SWEEP in study.user_attrs
+    keys = stored_sweep(study)["keys"] if ours else {}
     total = keys.get("budget", {}).get("trials")
-    goals = keys.get("objectives") or [keys["objective"]] if keys else []
+    goals = keys.get("objectives") or [keys["objective"]] if ours else []
     run = study.user_attrs.get(attributes.RUN, {})
     done = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
+    state, reason = _state(run, total is not None and done >= total) if ours else ("made without hpo", None)
     return StudyStatus(
         name=study.study_name,
-        state=_state(holder(run), run, done, total),
+        state=state,
+        reason=reason,
         counts=counts,
         total=total,
-        metrics=tuple(goal["metric"] for goal in goals) or ("value",) * len(study.directions),
+        metrics=tuple(goal["metric"] for goal in goals) or _plain_metrics(study),
         directions=tuple(direction.name.lower() for direction in study.directions),
         best=best_trials(study) if counts["COMPLETE"] else (),
         seconds=float(run.get("seconds", 0.0)),
-        run=run,
     )
 
 
-def _state(held_by: str | None, run: Mapping[str, Any], done: int, total: int | None) -> str:
+def _plain_metrics(study: optuna.Study) -> tuple[str, ...]:
+    """Names for the values of a study that hpo did not make: its own, or `value`, `value 1`, ..."""
+    several = len(study.directions) > 1
+    return tuple(
+        study.metric_names or (f"value {index}" if several else "value" for index in range(len(study.directions)))
+    )
+
+
+def _state(run: Mapping[str, Any], full: bool) -> tuple[str, str | None]:
+    """The state, and who runs it or why it stopped."""
+    held_by = holder(run)
     if held_by is not None:
-        return "running"
-    if total is not None and done >= total:
-        return "done"
+        return "running", held_by
+    if full:
+        return "done", None
+    if not run:
+        return "not started", None
     if run.get("ended") is None:
-        return "interrupted" if run else "not started"
-    return "stopped"
+        return "interrupted", f"process {run.get('pid')} on {run.get('host')} is gone"
+    return "stopped", str(run["ended"])
 
 
 def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
@@ -167,19 +200,19 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
     return tuple(BestTrial(trial.number, tuple(trial.values), dict(trial.params)) for trial in chosen)
 
 
+def trial_numbers(count: int) -> str:
+    """`its trials are 0 to 11`."""
+    return f"its trials are 0 to {count - 1}" if count else "it has none yet"
+
+
 def all_statuses(storage: str | None) -> tuple[list[StudyStatus], str]:
-    """Every study of a storage, and the storage's printable place. An absent database has none and is not made."""
+    """Every study of a storage, and the storage's printable place. Raises NotFound where there is no database."""
     import optuna
 
-    from hpo.storage import open_storage
-
-    url, _ = choose_storage(storage)
-    with open_storage(url) as opened_storage:
-        names = opened_storage.study_names()
-        if not names:
-            return [], opened_storage.place
-        view = opened_storage.optuna
-        return [status(optuna.load_study(study_name=name, storage=view)) for name in names], opened_storage.place
+    with reading(storage) as found:
+        # an empty server is not given Optuna's tables for being looked at: `optuna` makes them
+        names = found.study_names()
+        return [status(optuna.load_study(study_name=name, storage=found.optuna)) for name in names], found.place
 
 
 def trial_folder(url: str) -> Path:

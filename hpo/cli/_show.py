@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,12 @@ def put(text: str) -> None:
 
 
 def put_json(data: Any) -> None:
-    """Data as JSON, on stdout; NaN and infinities as null."""
-    typer.echo(json.dumps(_finite(data), indent=2, default=str))
+    """Data as JSON, on stdout; NaN and infinities as null, times in ISO form."""
+    typer.echo(json.dumps(_finite(data), indent=2, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _finite(data: Any) -> Any:
@@ -66,8 +71,6 @@ class Progress:
         self._name = name
         self._silent = silent
         self._live: Any = None
-        self._plain_at = 0.0
-        self._seen = 0
 
     def __enter__(self) -> Progress:
         return self
@@ -99,28 +102,29 @@ class Progress:
             self._live.start()
         for end in snapshot.ended:
             if end.reason and end.state == "FAIL":
-                self._live.console.print(
-                    f"trial {end.number} failed: {mask(end.reason)}", markup=False, highlight=False
-                )
+                failed = f"trial {end.number} failed: {mask(end.reason)}"
+                self._live.console.print(failed, markup=False, highlight=False)
         self._live.update(self._panel(snapshot))
 
     def _panel(self, snapshot: Snapshot) -> Any:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         from hpo.progress import best_text, counts_text, done_of, time_left, time_text
 
         done = sum(snapshot.counts.values())
         left = time_left(snapshot)
-        head = Text.assemble(
-            (self._name, "bold"), f"  {done_of(snapshot)} trials  ", (best_text(snapshot.best), "green")
-        )
+        best = best_text(snapshot.best)
+        head = Text.assemble((self._name, "bold"), f"  {done_of(snapshot)} trials  ", (best, "green"))
         foot = f"{counts_text(snapshot)}, {snapshot.running} running, {snapshot.rate:.0f} a minute"
         if not snapshot.over:
             foot += f", about {time_text(left)} left" if left is not None else ""
         bar = ProgressBar(total=snapshot.total, completed=done, width=60, pulse=snapshot.total is None)
-        return Group(head, bar, Text(foot, "dim"))
+        rows = Table.grid()
+        for row in (head, bar, Text(foot, "dim")):
+            rows.add_row(row)
+        return rows
 
 
 class Clock:

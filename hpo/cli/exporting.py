@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +51,8 @@ def train(
     """Train an exported configuration again and compare with the recorded number, then test it."""
     from hpo.export import train as train_exported
 
-    result = train_exported(file, overrides=overrides or (), weights=output, say=say)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result of ours
+        result = train_exported(file, overrides=overrides or (), weights=output, say=say)
     if as_json:
         put_json(result.data())
     else:

@@ -151,7 +151,7 @@ def _finish(study: optuna.Study, clock: Clock, storage: str | None, *, silent: b
     if not silent:
         early = "" if found.total is None or found.done >= found.total else f": {_why_early(study)}"
         say(f"\n{found.name}: {found.done} of {found.total or found.done} trials in {time_text(clock.seconds)}{early}")
-    put(status_text(found, study))
+    put(status_text(found))
     if not silent:
         where = f" --storage {storage}" if storage else ""
         say(

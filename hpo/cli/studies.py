@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli import _options as o
-from hpo.cli._show import number, put, put_json, table
+from hpo.cli._show import number, put, put_json, say, table
 from hpo.errors import NotFound
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ def status(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> 
 
     with opened(name, storage) as (study, _):
         found = status_of(study)
-        if as_json:
-            put_json(status_data(found))
-        else:
-            put(status_text(found, study))
+    if as_json:
+        put_json(status_data(found))
+    else:
+        put(status_text(found))
+        if found.can_go_on:
+            say(f"\ngo on with  hpo resume {name}" + (f" --storage {storage}" if storage else ""))
 
 
 def best(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
@@ -40,7 +42,7 @@ def best(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> No
             data = [trial_data(trial, found) for trial in trials]
             put_json(data[0] if len(found.directions) == 1 else data)
         else:
-            put("\n\n".join(best_text(trial, found, study) for trial in trials))
+            put("\n\n".join(best_text(trial, found) for trial in trials))
 
 
 def studies(storage: o.Storage = None, as_json: o.Json = False) -> None:
@@ -67,7 +69,7 @@ def trials(
     as_json: o.Json = False,
 ) -> None:
     """List a study's trials, or show one with its curve, reason and log."""
-    from hpo.studies import opened
+    from hpo.studies import opened, trial_numbers
 
     with opened(name, storage) as (study, _):
         found = study.get_trials(deepcopy=False)
@@ -75,7 +77,7 @@ def trials(
             _put_trials(found, as_json)
             return
         if not 0 <= trial < len(found):
-            raise NotFound(f"study {name!r} has no trial {trial}; its trials are 0 to {len(found) - 1}")
+            raise NotFound(f"study {name!r} has no trial {trial}; {trial_numbers(len(found))}")
         if as_json:
             put_json(frozen_data(found[trial]))
         else:
@@ -109,6 +111,8 @@ def _one_trial(trial: optuna.trial.FrozenTrial) -> str:
     lines += [f"  {name}: {_short(value)}" for name, value in trial.params.items()]
     lines += [f"step {step}: {number(value)}" for step, value in sorted(trial.intermediate_values.items())]
     lines += [f"{name} at the end: {number(value)}" for name, value in dict(attrs.get("metrics") or {}).items()]
+    if trial.duration is not None:
+        lines.append(f"took: {trial.duration.total_seconds():.1f} s")
     lines += [f"{key}: {attrs[key]}" for key in ("seed", "attempt", "log") if key in attrs]
     return "\n".join(lines)
 
@@ -132,6 +136,7 @@ def status_data(found: StudyStatus) -> dict[str, Any]:
     return {
         "name": found.name,
         "state": found.state,
+        "reason": found.reason,
         "done": found.done,
         "total": found.total,
         "counts": dict(found.counts),
@@ -146,25 +151,26 @@ def trial_data(trial: BestTrial, found: StudyStatus) -> dict[str, Any]:
     return {"study": found.name, "number": trial.number, "values": values, "params": dict(trial.params)}
 
 
-def status_text(found: StudyStatus, study: optuna.Study) -> str:
+def status_text(found: StudyStatus) -> str:
     """A study's standing for people."""
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count) or "no trials yet"
     total = f" of {found.total}" if found.total is not None else ""
-    lines = [f"study   {found.name}: {found.state}, {found.done}{total} trials ended", f"trials  {counts}"]
+    reason = f" ({found.reason})" if found.reason else ""
+    lines = [f"study   {found.name}: {found.state}{reason}, {found.done}{total} trials ended", f"trials  {counts}"]
     if len(found.directions) > 1 and found.best:
-        lines.append(f"front   {len(found.best)} trials: hpo best {found.name}")
+        count = f"{len(found.best)} trial{'s' if len(found.best) != 1 else ''}"
+        lines.append(f"front   {count}, see  hpo best {found.name}")
     elif found.best:
-        lines.append(best_text(found.best[0], found, study))
+        lines.append(best_text(found.best[0], found))
     return "\n".join(lines)
 
 
-def best_text(trial: BestTrial, found: StudyStatus, study: optuna.Study) -> str:
+def best_text(trial: BestTrial, found: StudyStatus) -> str:
     """A best trial for people."""
     values = ", ".join(f"{metric} {number(value)}" for metric, value in zip(found.metrics, trial.values, strict=False))
     lines = [f"best    trial {trial.number}: {values}"]
     width = max((len(name) for name in trial.params), default=0)
     lines += [f"        {name.ljust(width)}  {_short(value)}" for name, value in trial.params.items()]
-    del study
     return "\n".join(lines)
 
 

@@ -22,28 +22,30 @@ from hpo.training.trial import Progress, Trial, Verdict
 
 @dataclass(frozen=True)
 class Again:
-    """What a training gave: its reports, what it returned, and for a task its network and test metrics."""
+    """What a training gave: its reports, what it returned, and for a task its network and test metrics.
+
+    unread: the parameters that a user's own loop never looked at.
+    """
 
     history: tuple[Progress, ...]
     returned: Mapping[str, float]
     test: Mapping[str, float]
     net: nn.Module | None
+    unread: tuple[str, ...] = ()
 
     def at(self, step: int | None) -> Mapping[str, float]:
-        """All metrics as of `step` (None: the end); at the end, what was returned goes before what was reported."""
+        """All metrics as reported until `step`; None: at the end, what was returned goes before what was reported."""
         found: dict[str, float] = {}
         for progress in self.history:
             if step is None or progress.step <= step:
                 found |= progress.metrics
-        last = self.history[-1].step if self.history else None
-        return {**found, **self.returned} if step is None or step == last else found
+        return {**found, **self.returned} if step is None else found
 
     def save_weights(self, path: Path) -> None:
-        """The network's weights and buffers as safetensors. UserError for a user's own loop, or a bad place."""
-        if self.net is None:
-            raise UserError("--output: a train: function keeps its own weights; only a task's can be saved here")
+        """The weights and buffers of a task's network as safetensors. UserError for a bad place."""
         from safetensors.torch import save_model
 
+        assert self.net is not None
         try:
             save_model(self.net, str(path))
         except OSError as error:
@@ -75,7 +77,7 @@ def train_again(
     place = device if device != "cuda" or torch.cuda.is_available() else "cpu"
     if not isinstance(job, TaskJob):
         ended = job.load(place)(params, trial)
-        return Again(tuple(history), ended.metrics, {}, None)
+        return Again(tuple(history), ended.metrics, {}, None, ended.unread)
     job.load_plugins()
     task = job.make()
     full = with_paths(check(TrainingConfig.for_task(task), {}), config)
