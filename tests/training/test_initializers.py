@@ -29,7 +29,7 @@ class TestInitializers(InitializerSuite):
 
     @pytest.fixture
     def variance(self, initializer: Initializer) -> float | None:
-        return VARIANCES[initializer.name]
+        return VARIANCES.get(initializer.name)
 
 
 @pytest.mark.parametrize(("name", "variance"), [("kaiming_uniform", 2 / 400), ("xavier_uniform", 2 / 1300)])

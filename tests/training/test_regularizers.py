@@ -28,7 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 class TestRegularizers(RegularizerSuite):
     @pytest.fixture(params=list(regularizers))
     def regularizer(self, request: pytest.FixtureRequest) -> Regularizer:
-        return regularizers.parse({"name": request.param, **EXAMPLES[request.param]})
+        return regularizers.parse({"name": request.param, **EXAMPLES.get(request.param, {})})
 
 
 def net_and_gradient() -> tuple[nn.Module, torch.Tensor]:
