@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,21 @@ import pytest
 
 from hpo.testing.storage import PostgresServer
 from tests.launching import Launcher
+from tests.readme import RUNS, run_block
+
+DIGITS = """
+name: digits
+task: digits
+space:
+  optimizer.lr: {low: 1e-3, high: 1.0, log: true}
+  regularization.dropout: {low: 0.0, high: 0.6}
+  schedule.name: {choices: {constant: {}, cosine: {schedule.warmup_fraction: {low: 0.0, high: 0.1}}}}
+objective: {metric: val_accuracy, direction: maximize}
+budget: {trials: 12}
+pruner: {name: hyperband, min_resource: 1, reduction_factor: 3}
+concurrency: 2
+base: {epochs: 5, batch_size: 32, model: {name: mlp, width: 32}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +48,20 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     launcher = Launcher(tmp_path)
     yield launcher
     launcher.close()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher, subprocess.CompletedProcess[str]]]:
+    """A finished study of digits, for reading only, and what its launch printed."""
+    launcher = Launcher(tmp_path_factory.mktemp("digits"))
+    done = launcher.run("launch", str(launcher.write("digits.yaml", DIGITS)))
+    assert done.returncode == 0, done.stderr
+    yield launcher, done
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def readme(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, subprocess.CompletedProcess[str]]]:
+    """The folder in which the README's examples were executed, for reading only, and how each ended."""
+    folder = tmp_path_factory.mktemp("readme")
+    return folder, {name: run_block(name, folder) for name in RUNS}
