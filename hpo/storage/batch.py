@@ -48,6 +48,7 @@ class Batch:
         self.cells.setdefault(cells, {})[tuple([row[name] for name in cells.keys])] = row
 
     def put_all(self, rows: Iterable[tuple[Cells, Row]]) -> None:
+        """Put several rows, each beside the columns it sets."""
         for cells, row in rows:
             self.put(cells, row)
 

@@ -56,6 +56,7 @@ class StudyMemory:
         return self.trials[self._index[trial_id]]
 
     def trial_ids(self) -> Iterable[int]:
+        """Ids of all trials of the study, in order."""
         return self._index.keys()
 
     def put(self, trial: FrozenTrial) -> None:

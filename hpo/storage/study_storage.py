@@ -46,6 +46,7 @@ class StudyStorage:
 
     @property
     def place(self) -> str:
+        """Where the database is, for printing: no password in it."""
         return str(self._place)
 
     @property

@@ -170,6 +170,7 @@ def places(databases: list[str], postgres: str | None) -> Iterator[dict[str, Cal
 
 
 def main() -> None:
+    """Measure every storage at every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--databases", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
     parser.add_argument("--finished", nargs="+", type=int, default=[0, 2000], help="finished trials at the start")
