@@ -182,7 +182,10 @@ def read_export(path: str | Path) -> Exported:
             f"{path} was altered since it was exported (its digest does not fit its content)",
             hint=f"to change a value give it to the command: hpo train {path} epochs=100",
         )
-    return check(Exported, content, str(path))
+    try:
+        return check(Exported, content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
