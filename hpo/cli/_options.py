@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Name = Annotated[str, typer.Argument(help="the study's name")]
+Name = Annotated[str, typer.Argument(help="the study's name", metavar="NAME")]
 Storage = Annotated[
     str | None, typer.Option(help="database URL; HPO_STORAGE or sqlite:///hpo.db when not given", metavar="URL")
 ]
@@ -19,5 +19,6 @@ Address = Annotated[str | None, typer.Option(help="a Ray cluster to join, as in 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")]
 SweepFile = Annotated[Path, typer.Argument(help="the sweep's YAML file", metavar="SWEEP.yaml")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="keys to set, as in base.epochs=5 space.optimizer.lr.high=0.3")
+    list[str] | None,
+    typer.Argument(help="keys to set, as in base.epochs=5 space.optimizer.lr.high=0.3", metavar="KEY=VALUE"),
 ]

@@ -44,7 +44,10 @@ def report(
 
 def train(
     file: Annotated[Path, typer.Argument(help="a file written by hpo export", metavar="BEST.yaml")],
-    overrides: o.Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="changes, as in epochs=100; then nothing is compared", metavar="KEY=VALUE"),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="keep the weights (safetensors)")] = None,
     as_json: o.Json = False,
 ) -> None:

@@ -64,7 +64,7 @@ def studies(storage: o.Storage = None, as_json: o.Json = False) -> None:
 
 def trials(
     name: o.Name,
-    trial: Annotated[int | None, typer.Argument(help="show one trial in full, by its number")] = None,
+    trial: Annotated[int | None, typer.Argument(help="show one trial in full, by its number", metavar="N")] = None,
     storage: o.Storage = None,
     as_json: o.Json = False,
 ) -> None:

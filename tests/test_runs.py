@@ -1,0 +1,170 @@
+"""Launching and resuming from Python, as far as it goes before Ray is started: what is refused, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+
+import hpo
+from hpo.errors import NotFound, Refused, UserError
+from hpo.runs import difference, search_plan
+from hpo.search import attributes
+from tests.without_ray import run_here
+
+KEYS: dict[str, Any] = {
+    "name": "loop",
+    "train": "code.py:train",
+    "space": {"x": {"low": 0.1, "high": 1.0}},
+    "objective": {"metric": "score", "direction": "maximize"},
+    "budget": {"trials": 2},
+    "base": {"rate": 0.5},
+}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A finished study of the keys above."""
+    (tmp_path / "code.py").write_text("def train(config, trial):\n    return {'score': config['x']}\n")
+    return run_here(KEYS, tmp_path)
+
+
+def sweep(folder: Path, **changes: Any) -> hpo.Sweep:
+    return hpo.Sweep.from_dict({**KEYS, **changes}, folder)
+
+
+def record(url: str, **changes: Any) -> None:
+    """Let the study be one that this process works on."""
+    started = psutil.Process().create_time()
+    run = {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started, "started": "noon"}
+    study = optuna.load_study(study_name="loop", storage=url)
+    study.set_user_attr(attributes.RUN, {**run, "ended": None, "seconds": 1.0, **changes})
+
+
+def refused(folder: Path, url: str, **keys: Any) -> tuple[Refused, list[str]]:
+    said: list[str] = []
+    with pytest.raises(Refused) as error:
+        hpo.launch(sweep(folder, **keys), storage=url, say=said.append)
+    return error.value, said
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"space": {"x": {"low": 0.1, "high": 2.0}}}, "space.x.high: was 1.0, now 2.0"),
+        ({"space": {**KEYS["space"], "y": {"low": 0.0, "high": 1.0}}}, "space.y.low: was absent, now 0.0"),
+        ({"base": {}}, "base.rate: was 0.5, now absent"),
+        ({"seed": 3}, "seed: was 0, now 3"),
+        ({"sampler": "random"}, "sampler.name: was 'tpe', now 'random'"),
+        ({"pruner": "median"}, "pruner.name: was 'none', now 'median'"),
+        (
+            {"objective": {"metric": "score", "direction": "minimize"}},
+            "objective.direction: was 'maximize', now 'minimize'",
+        ),
+    ],
+)
+def test_another_spec_under_the_same_name_is_refused_and_shown(
+    tmp_path: Path, url: str, changes: dict[str, Any], line: str
+) -> None:
+    error, said = refused(tmp_path, url, **changes)
+    head, *lines = str(error).splitlines()
+    assert head == "study 'loop' exists with another spec:"
+    assert f"  {line}" in lines
+    assert error.hint == "--name NEW makes another study, --fresh deletes this one"
+    assert said == [f"study 'loop' in {url} (--storage)"]
+    assert len(hpo.load_study("loop", url).trials) == 2
+
+
+def test_changed_code_is_another_spec(tmp_path: Path, url: str) -> None:
+    code = tmp_path / "code.py"
+    code.write_text(code.read_text() + "\n")
+    error, _ = refused(tmp_path, url)
+    assert str(error).splitlines()[1:] == [f"  {code}: the file has changed since"]
+
+
+def test_what_is_free_makes_no_difference() -> None:
+    free: dict[str, Any] = {"budget": {"trials": 9}, "concurrency": 3, "trial": {"cpus": 2}, "failures": {"retries": 1}}
+    identities = [hpo.Sweep.identity({"keys": {**KEYS, **keys}, "digests": {}}) for keys in ({}, free, {"seed": 1})]
+    assert difference(identities[0], identities[1]) == []
+    assert difference(identities[0], identities[2]) == ["seed: was absent, now 1"]
+
+
+def test_a_running_study_is_refused_whatever_is_asked(tmp_path: Path, url: str) -> None:
+    record(url)
+    who = f"study 'loop' is being run by process {os.getpid()} on {socket.gethostname()}, since noon"
+    for fresh in (False, True):
+        with pytest.raises(Refused) as error:
+            hpo.launch(sweep(tmp_path), storage=url, fresh=fresh, say=lambda text: None)
+        assert str(error.value) == who
+        assert error.value.hint == "watch it: hpo status loop"
+    with pytest.raises(Refused, match="is being run by"):
+        hpo.resume("loop", storage=url, say=lambda text: None)
+    assert len(hpo.load_study("loop", url).trials) == 2
+
+
+def test_resume_takes_only_keys_that_are_sound(url: str) -> None:
+    with pytest.raises(UserError, match=r"budget\.trials: .*found 0"):
+        hpo.resume("loop", storage=url, overrides=[("budget.trials", 0)])
+    with pytest.raises(UserError, match="concurrency: must be a whole number from 1, or auto"):
+        hpo.resume("loop", storage=url, overrides=[("concurrency", "many")])
+    with pytest.raises(Refused, match="seed: was 0, now 1"):
+        hpo.resume("loop", storage=url, overrides=[("seed", 1)], say=lambda text: None)
+
+
+def test_resume_names_code_that_is_gone(tmp_path: Path, url: str) -> None:
+    (tmp_path / "code.py").unlink()
+    with pytest.raises(UserError, match=r"train: no file '.*code\.py' in "):
+        hpo.resume("loop", storage=url)
+
+
+def test_resume_of_nothing_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no database at"):
+        hpo.resume("loop", storage=f"sqlite:///{tmp_path}/hpo.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("sqlite:///{folder}/absent/hpo.db", "storage: the folder '{folder}/absent' does not exist"),
+        ("mysqlite:///hpo.db", "storage: unknown URL scheme 'mysqlite'"),
+        ("postgresql://me:s3cret@127.0.0.1:1/db", r"storage: cannot use postgresql://me:\*\*\*@127.0.0.1:1/db"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_refused_before_anything_starts(
+    tmp_path: Path, place: str, sentence: str
+) -> None:
+    (tmp_path / "code.py").write_text("def train(config, trial):\n    return {'score': config['x']}\n")
+    with pytest.raises(UserError, match=sentence.format(folder=tmp_path)):
+        hpo.launch(sweep(tmp_path), storage=place.format(folder=tmp_path), say=lambda text: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["code.py"]
+
+
+def test_the_study_keeps_its_spec_for_resume_without_storage_and_secrets(tmp_path: Path, url: str) -> None:
+    stored = json.loads(hpo.load_study("loop", url).user_attrs[attributes.SWEEP])
+    assert "storage" not in stored["keys"]
+    assert stored["folder"] == str(tmp_path)
+    again = hpo.Sweep.from_dict(stored["keys"], Path(stored["folder"]))
+    assert again.stored() == stored == sweep(tmp_path).stored()
+
+
+def test_what_the_coordinator_is_told(tmp_path: Path, url: str) -> None:
+    plan = search_plan(
+        sweep(
+            tmp_path,
+            budget={"trials": 7, "time": "90s"},
+            concurrency=3,
+            trial={"timeout": "2m"},
+            failures={"retries": 2, "max_in_a_row": 4},
+            seed=5,
+        )
+    )
+    assert (plan.study, plan.trials, plan.seconds, plan.slots, plan.timeout) == ("loop", 7, 90.0, 3, 120.0)
+    assert (plan.retries, plan.max_in_a_row, plan.seed, plan.max_resource) == (2, 4, 5, None)
+    assert search_plan(sweep(tmp_path)).slots is None
