@@ -111,9 +111,11 @@ def unknown_text(noun: str, found: object, allowed: Iterable[object]) -> str:
     return f"unknown {noun} {found!r}{question} (allowed: {listed})"
 
 
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.\-]*://[^:/@\s]*):[^@\s]+@", re.IGNORECASE)
+# to the last @ of the word: a password may hold one that was not written as %40
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.\-]*://[^:/@\s]*):\S+@", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(?P<head>[?&][^=&\s]*(?:password|token|secret)[^=&\s]*)=[^&\s'\"]+", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """`text` with the password of every URL in it replaced by ***; for anything that is printed."""
-    return _URL_PASSWORD.sub(r"\g<head>:***@", text)
+    return _QUERY_PASSWORD.sub(r"\g<head>=***", _URL_PASSWORD.sub(r"\g<head>:***@", text))

@@ -60,8 +60,8 @@ def launch(
         exists = opened_storage.exists(sweep.name)
         if exists and fresh:
             _check_free(_load(sweep.name, opened_storage))
-        elif exists:
-            _check_goes_on(sweep, _load(sweep.name, opened_storage), say)
+        elif exists and _is_done(sweep, _load(sweep.name, opened_storage), say):
+            return load_study(sweep.name, opened_storage.url)
         return _with_ray(sweep, opened_storage, address, exists and fresh, show, say)
 
 
@@ -205,8 +205,8 @@ def _check_free(study: optuna.Study) -> None:
         )
 
 
-def _check_goes_on(sweep: Sweep, study: optuna.Study, say: Say) -> None:
-    """Refuse a running study and another spec; say how much is done."""
+def _is_done(sweep: Sweep, study: optuna.Study, say: Say) -> bool:
+    """Say how much is done; whether nothing is left to do. Refuses a running study and another spec."""
     _check_free(study)
     now = json.loads(json.dumps(sweep.stored()))  # as it would be read back
     differences = difference(Sweep.identity(stored_sweep(study)), Sweep.identity(now))
@@ -216,12 +216,15 @@ def _check_goes_on(sweep: Sweep, study: optuna.Study, say: Say) -> None:
             f"study {sweep.name!r} exists with another spec:\n{shown}",
             hint="--name NEW makes another study, --fresh deletes this one",
         )
-    done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    done = sum(trial.state.is_finished() for trial in trials)
     total = sweep.budget.trials
     if total is None:
         say(f"{done} trials done, going on")
-    else:
-        say(f"{done} of {total} done, {max(0, total - done)} to go")
+        return False
+    say(f"{done} of {total} done, {max(0, total - done)} to go")
+    # trials that a dead run left RUNNING are put back by a run, even when the budget is full
+    return done >= total and not any(trial.state.name == "RUNNING" for trial in trials)
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -94,3 +94,16 @@ def test_the_sentence_about_an_unknown_name() -> None:
 )
 def test_passwords_are_masked(text: str, shown: str) -> None:
     assert mask(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:s3cr@et@host/db", "postgresql://me:***@host/db"),
+        ("see postgresql://me:x@host/db and http://a:y@b", "see postgresql://me:***@host/db and http://a:***@b"),
+        ("postgresql://host/db?user=me&password=hidden&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("http://host:80/path, mail a@b", "http://host:80/path, mail a@b"),
+    ],
+)
+def test_passwords_are_masked_wherever_a_url_holds_them(text: str, shown: str) -> None:
+    assert mask(text) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import hpo
 from hpo.errors import NotFound, Refused, UserError
 from hpo.runs import difference, search_plan
 from hpo.search import attributes
+from tests.launching import Launcher
 from tests.without_ray import run_here
 
 KEYS: dict[str, Any] = {
@@ -168,3 +170,13 @@ def test_what_the_coordinator_is_told(tmp_path: Path, url: str) -> None:
     assert (plan.study, plan.trials, plan.seconds, plan.slots, plan.timeout) == ("loop", 7, 90.0, 3, 120.0)
     assert (plan.retries, plan.max_in_a_row, plan.seed, plan.max_resource) == (2, 4, 5, None)
     assert search_plan(sweep(tmp_path)).slots is None
+
+
+def test_a_full_budget_starts_nothing(digits: tuple[Launcher, subprocess.CompletedProcess[str]]) -> None:
+    launcher, _ = digits
+    before = launcher.trials("digits")
+    again = launcher.run("launch", "digits.yaml")
+    assert again.returncode == 0, again.stderr
+    assert f"{len(before)} of {len(before)} done, 0 to go" in again.stderr
+    assert "starting Ray" not in again.stderr
+    assert launcher.trials("digits") == before

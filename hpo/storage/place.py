@@ -103,6 +103,8 @@ def _sqlite(url: sa.URL) -> Place:
 
 
 def _server(url: sa.URL) -> Place:
+    if "@" in (url.host or ""):
+        raise UserError("storage: a password that holds @ must have it written as %40")
     if not url.database:
         raise UserError(f"storage: {Place(url)} names no database; write postgresql://user@host/database")
     return Place(url)

@@ -154,3 +154,9 @@ def test_a_place_never_prints_its_password() -> None:
     place = read_url("postgresql://ada:p%40ss@host/db?sslpassword=other")
     assert str(place) == "postgresql://ada:***@host/db?sslpassword=***"
     assert place.clean("FATAL: p@ss is wrong") == "FATAL: *** is wrong"
+
+
+def test_a_raw_at_sign_in_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(UserError, match=r"must have it written as %40") as raised:
+        read_url("postgresql://me:s3cr@et@host/db")
+    assert "et@host" not in str(raised.value)
