@@ -53,6 +53,7 @@ class Slot(tune.Trainable):
         self._work: SlotWork = config["work"]
         self._coordinator = config["coordinator"]
         self._news: list[News] = []
+        self._settled: list[CheckpointFile] = []
         self._holds: tuple[int, ...] = ()
         self._spoke = 0.0
         self._waited = 0.0
@@ -104,6 +105,9 @@ class Slot(tune.Trainable):
         news, self._news = [*self._news, *more], []
         answer: Answer = ray.get(self._coordinator.exchange.remote(self._slot, news, free, self._holds))
         self._spoke = time.monotonic()
+        # only now is the end of a trial in SQL: until then its checkpoint may be needed
+        while self._settled:
+            self._settled.pop().remove()
         return answer
 
     def _train(self, run: TrainingFunction, given: Assignment) -> News:
@@ -128,7 +132,7 @@ class Slot(tune.Trainable):
             news = self._outcome(run, trial, given)
         self._holds = ()
         if not isinstance(news, Released):
-            store.remove()
+            self._settled.append(store)
         return news
 
     def _outcome(self, run: TrainingFunction, trial: Trial, given: Assignment) -> News:
