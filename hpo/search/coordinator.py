@@ -267,8 +267,11 @@ class Coordinator:
             self._crash(one, item.reason)
 
     def _check_read(self, item: Finished) -> None:
-        """The first COMPLETE trial of a run shows whether every parameter reaches the training function."""
-        if self._read_checked:
+        """The first COMPLETE trial of a run shows whether every parameter reaches the training function.
+
+        One that went on from a checkpoint, perhaps its last, shows nothing: it need not have read what it once did.
+        """
+        if self._read_checked or item.attempt > 1:
             return
         self._read_checked = True
         conditional = self._plan.space.conditional() if item.unread else set()
