@@ -270,3 +270,15 @@ def test_only_the_first_complete_trial_of_a_run_is_looked_at() -> None:
     more = sweep.again()
     more.complete(unread=("lr",))
     assert more.coordinator.snapshot().failure is not None, "launching again is no way around it"
+
+
+def test_a_trial_that_went_on_from_a_checkpoint_shows_nothing_about_what_is_read() -> None:
+    sweep = unread_sweep()
+    first = sweep.one()
+    sweep.coordinator.lost("a", DEATH)
+    sweep.coordinator.open_slot("b")
+    again = sweep.one("b")
+    assert (again.number, again.attempt) == (first.number, 2)
+    sweep.report(again, 1, 0.5, slot="b")
+    sweep.finish(again, slot="b", unread=("lr",))
+    assert sweep.coordinator.snapshot().failure is None
