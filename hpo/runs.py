@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import NotFound, Refused
+from hpo.errors import Refused
 from hpo.schema import flatten
 from hpo.search import attributes
 from hpo.search.messages import Snapshot
@@ -153,7 +153,6 @@ def _prepare(sweep: Sweep, storage: StudyStorage, address: str | None) -> RunPla
         source=SqlStudy(storage.url, sweep.name),
         run=_run_record(float(before.get("seconds", 0.0)), address),
         isolate=sweep.trial.isolate,
-        address=address,
         plugins=sweep.plugin_files,
     )
 
@@ -258,6 +257,3 @@ def _show_plainly() -> Show:
             _say(f"warning: {warning}")
 
     return show
-
-
-__all__ = ["NotFound", "difference", "launch", "resume", "search_plan"]

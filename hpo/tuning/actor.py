@@ -25,10 +25,9 @@ from hpo.tuning.source import StudySource
 
 @dataclass(frozen=True)
 class SlotPlace:
-    """Where a slot runs: its node, process, the actor to kill when it hangs, and the hpo installed there."""
+    """Where a slot runs: its node, the actor to kill when it hangs, and the hpo installed there."""
 
     node: str
-    pid: int
     actor: Any
     version: str
 

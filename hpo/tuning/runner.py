@@ -31,7 +31,7 @@ class RunPlan:
     """A run as data.
 
     source: opens the study in the coordinator's process. run: what is recorded of the run (host, process start,
-    seconds of earlier runs). plugins: unpickled in the coordinator's process before the plan is used.
+    seconds of earlier runs). plugins: loaded in the coordinator's process before the plan.
     """
 
     search: SearchPlan
@@ -41,7 +41,6 @@ class RunPlan:
     source: StudySource
     run: Mapping[str, Any]
     isolate: bool = False
-    address: str | None = None
     plugins: Sequence[Any] = ()
 
 

@@ -5,7 +5,6 @@ The training function runs in the slot's main thread; whatever it prints or warn
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 import traceback
@@ -59,7 +58,7 @@ class Slot(tune.Trainable):
         self._waited = 0.0
         self._taken = 0
         context = ray.get_runtime_context()
-        place = SlotPlace(context.get_node_id(), os.getpid(), context.current_actor, __version__)
+        place = SlotPlace(context.get_node_id(), context.current_actor, __version__)
         entered = self._coordinator.enter.remote(self._slot, place)
         self._run = self._load()
         ray.get(entered)
