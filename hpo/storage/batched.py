@@ -236,6 +236,15 @@ class BatchedStorage(WriteBehind, BaseStorage):
             trials = study.select(states)
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def changes(self, study_id: int, since: int) -> tuple[list[FrozenTrial], int]:
+        """Trials that came, changed state or got an attribute since a call that gave `since` (0: all), and the next.
+
+        By whomever; parameters and intermediate values alone do not count. Costs what changed, not what there is.
+        """
+        study = self._study(study_id)
+        with self._mem:
+            return study.changes(since)
+
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         study = self._study(study_id)
         with self._mem:

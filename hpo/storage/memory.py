@@ -39,6 +39,8 @@ class StudyMemory:
         """Ids of trials that are not finished."""
         self.ours: set[int] = set()
         """Ids of trials that this process changed: others may write attributes of them, not curves."""
+        self.touched: list[int] = []
+        """Ids of trials as they came, changed state or got an attribute, each time."""
         self._waiting: set[int] = set()
         self._index: dict[int, int] = {}
         self._distributions: dict[str, BaseDistribution] = {}
@@ -67,6 +69,7 @@ class StudyMemory:
         else:
             self._index[trial_id] = len(self.trials)
             self.trials.append(trial)
+        self.touched.append(trial_id)
         self._distributions.update(trial.distributions)
         self._file(trial)
 
@@ -78,6 +81,11 @@ class StudyMemory:
             sign = -1.0 if self.directions[0] == StudyDirection.MAXIMIZE else 1.0
             if self._best is None or sign * trial.values[0] < sign * self._best.values[0]:
                 self._best = trial
+
+    def changes(self, since: int) -> tuple[list[FrozenTrial], int]:
+        """The trials touched after the first `since` entries of `touched`, each once, and how long that is now."""
+        ids = dict.fromkeys(self.touched[since:])
+        return [self.trial(trial_id) for trial_id in ids], len(self.touched)
 
     def changeable(self, trial_id: int) -> FrozenTrial:
         """A copy of the trial to be changed and then `put`. Raises UpdateFinishedTrialError."""

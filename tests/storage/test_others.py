@@ -264,3 +264,37 @@ def test_attributes_are_what_they_will_be_read_as(storage: BatchedStorage) -> No
     storage.set_trial_user_attr(trial_id, "a", value)
     value["steps"] = "changed by its owner afterwards"
     assert storage.get_trial(trial_id).user_attrs == {"a": {"steps": [1, 2], "3": "three"}}
+
+
+def test_changes_are_told_once_and_by_whomever(url: str, opened: StudyStorage) -> None:
+    opened.create_study("a", ["minimize"])
+    study = _study(opened.optuna)
+    storage = opened.optuna
+    assert isinstance(storage, BatchedStorage)
+
+    def numbers() -> list[int]:
+        nonlocal seen
+        changed, seen = storage.changes(study._study_id, seen)
+        return [trial.number for trial in changed]
+
+    first, second = study.ask(), study.ask()
+    seen = 0
+    assert numbers() == [0, 1]
+    assert numbers() == []
+    first.suggest_float("x", 0, 1)
+    second.report(0.5, 1)
+    assert numbers() == []
+    storage.set_trial_system_attr(second._trial_id, "completed_rung_0", 0.5)
+    study.tell(first, 1.0)
+    assert numbers() == [1, 0]
+    with plain_storage(url) as plain:
+        theirs = _study(plain)
+        theirs.tell(1, state=TrialState.FAIL)
+        theirs.ask()
+    opened.refresh()
+    assert sorted(numbers()) == [1, 2]
+    assert [trial.state for trial in storage.changes(study._study_id, 0)[0]] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+    ]
