@@ -19,10 +19,12 @@ from hpo.storage import loader, news
 from hpo.storage.batch import Batch
 from hpo.storage.engine import explain, reading_engine
 from hpo.storage.memory import StudyMemory
+from hpo.storage.patience import PATIENCE_SECONDS
 from hpo.storage.place import Place
+from hpo.storage.refusals import StorageLost
 from hpo.storage.tables import TRIALS
 from hpo.storage.ticker import Ticker
-from hpo.storage.writer import PATIENCE_SECONDS, StorageLost, Writer, Written
+from hpo.storage.writer import Writer, Written
 
 R = TypeVar("R")
 log = logging.getLogger("hpo.storage")

@@ -11,7 +11,6 @@ again does no harm.
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,24 +19,18 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.errors import SweepFailed
 from hpo.storage.batch import Batch, Change
-from hpo.storage.engine import first_line, transaction, writing_engine
+from hpo.storage.engine import transaction, writing_engine
+from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
 from hpo.storage.place import Place
 from hpo.storage.tables import OF_STUDIES, OF_TRIALS, STUDIES, TRIALS, upsert
 
 R = TypeVar("R")
-log = logging.getLogger("hpo.storage")
 
-PATIENCE_SECONDS = 120.0
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 _CHUNK = 500
 # Commits that did not wait are made durable after this long or this many rows, whichever comes first.
 _UNSYNCED_SECONDS, _UNSYNCED_ROWS = 5.0, 20_000
 _FINAL = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
-# Operational errors that waiting does not cure.
-_LASTING = ("no such table", "no such column", "readonly database", "no column named")
-
 
 # Statements are built once: building one takes as long as running it.
 # In order of id, so that two writers cannot wait for each other.
@@ -47,10 +40,6 @@ _LOOK = (
     .order_by(TRIALS.c.trial_id)
     .with_for_update(key_share=True)
 )
-
-
-class StorageLost(SweepFailed):
-    """The database refused a write, or did not answer for too long. What was committed before is safe."""
 
 
 @dataclass
@@ -98,25 +87,12 @@ class Writer:
         Raises StorageLost when the database stays away; what `work` raises passes through, with nothing written.
         """
         durable = durable or batch.finishes or self._overdue()
-        gives_up, wait, failures = time.monotonic() + self._patience, _FIRST_WAIT, 0
-        while True:
-            try:
-                with transaction(self.engine, durable) as connection:
-                    written = self._write(connection, batch, work, failures > 0)
-                break
-            except sa.exc.DBAPIError as error:
-                if not _may_pass(error, failures) or time.monotonic() > gives_up:
-                    raise StorageLost(
-                        f"storage: {self._place} does not take what is written: {first_line(error, self._place)}",
-                        "what was told before is stored; resume the sweep when the database is well again",
-                    ) from error
-                failures += 1
-                if failures == 3:  # a lock or a deadlock has passed by now
-                    log.warning("waiting for %s: %s", self._place, first_line(error, self._place))
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-        if failures >= 3:
-            log.warning("%s answers again", self._place)
+
+        def attempt(retried: bool) -> Written[R]:
+            with transaction(self.engine, durable) as connection:
+                return self._write(connection, batch, work, retried)
+
+        written = tried_anew(self._place, self._patience, attempt)
         self._remember(batch, created(written.result) if created else None, durable)
         return written
 
@@ -222,11 +198,3 @@ def _applies(change: Change | None, row: Any, again: bool) -> bool:
         return True
     moments = (change.start or row.datetime_start, change.complete or row.datetime_complete)
     return again and row.state == change.state and moments == (row.datetime_start, row.datetime_complete)
-
-
-def _may_pass(error: sa.exc.DBAPIError, failures: int) -> bool:
-    if isinstance(error, sa.exc.IntegrityError):
-        # a study deleted, or a name or row inserted, between our look and our write: the next look sees it
-        return failures < 5
-    passing = isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) or error.connection_invalidated
-    return passing and not any(lasting in str(error.orig) for lasting in _LASTING)

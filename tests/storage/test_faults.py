@@ -20,8 +20,8 @@ from optuna.trial import TrialState
 from hpo.storage import open_storage, resolve, work
 from hpo.storage.batched import BatchedStorage
 from hpo.storage.place import read_url
+from hpo.storage.refusals import StorageLost
 from hpo.storage.tables import TRIALS
-from hpo.storage.writer import StorageLost
 from hpo.testing.storage import PostgresServer, assert_same_trials, plain_storage
 
 X = {"x": optuna.distributions.FloatDistribution(0, 1)}
