@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,19 @@ class Launcher:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`hpo ...` in the background, in a process group of its own."""
+    def start(self, *arguments: str, into: Path | None = None) -> subprocess.Popen[str]:
+        """`hpo ...` in the background, in a process group of its own. into: a file for all it prints, else pipes."""
         environment = {**os.environ, "HPO_STORAGE": self.url, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hpo", *arguments],
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        with nullcontext(subprocess.PIPE) if into is None else into.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hpo", *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.PIPE if into is None else subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 
@@ -106,11 +108,23 @@ def plain_url(url: str) -> str:
 
 def training_processes(folder: Path) -> list[psutil.Process]:
     """Living slots and coordinators that were started from `folder`; Ray's own small agents do not count."""
-    return [process for process in ray_processes(folder) if "Agent" not in process.cmdline()[0]]
+    return [process for process, title in _titled(folder) if "Agent" not in title.split(" ")[0]]
+
+
+def coordinator_of(folder: Path, but: Collection[int] = ()) -> int | None:
+    """The process of the coordinator of the launch in `folder`, None while there is none but those."""
+    for process, title in _titled(folder):
+        if title.startswith("ray::CoordinatorActor") and process.pid not in but:
+            return process.pid
+    return None
 
 
 def ray_processes(folder: Path) -> list[psutil.Process]:
     """Every living Ray process that was started from `folder`."""
+    return [process for process, _ in _titled(folder)]
+
+
+def _titled(folder: Path) -> list[tuple[psutil.Process, str]]:
     found = []
     for process in psutil.process_iter():
         try:
@@ -119,7 +133,7 @@ def ray_processes(folder: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
         if mine and ("ray::" in title or "/ray/" in title):
-            found.append(process)
+            found.append((process, title))
     return found
 
 
