@@ -43,7 +43,7 @@ class LossSuite(EntrySuite):
     def test_is_a_finite_scalar_with_a_gradient(self, loss: Loss, batch: tuple[Tensor, Tensor]) -> None:
         scores, targets = batch
         scores.requires_grad_()
-        value = loss.build()(scores, targets)
+        value = loss.value(scores, targets)
         assert value.shape == ()
         assert torch.isfinite(value)
         (gradient,) = torch.autograd.grad(value, scores)
@@ -51,7 +51,7 @@ class LossSuite(EntrySuite):
         assert gradient.any()
 
     def test_is_the_mean_over_the_batch(self, loss: Loss, batch: tuple[Tensor, Tensor]) -> None:
-        function, (scores, targets) = loss.build(), batch
+        function, (scores, targets) = loss.value, batch
         halves = (function(scores[:32], targets[:32]) + function(scores[32:], targets[32:])) / 2
         torch.testing.assert_close(function(scores, targets), halves)
 
@@ -59,6 +59,6 @@ class LossSuite(EntrySuite):
         if not loss.smooths:
             return
         scores, targets = batch
-        every_class = [loss.build()(scores, torch.full_like(targets, c)) for c in range(scores.shape[1])]
-        expected = 0.7 * loss.build()(scores, targets) + 0.3 * torch.stack(every_class).mean()
-        torch.testing.assert_close(loss.build(0.3)(scores, targets), expected)
+        every_class = [loss.value(scores, torch.full_like(targets, c)) for c in range(scores.shape[1])]
+        expected = 0.7 * loss.value(scores, targets) + 0.3 * torch.stack(every_class).mean()
+        torch.testing.assert_close(loss.value(scores, targets, 0.3), expected)

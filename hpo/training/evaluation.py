@@ -17,7 +17,7 @@ from hpo.training.reported import task_metrics
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
-    from hpo.training.losses import LossFunction
+    from hpo.training.losses import Loss
 
 CHUNK = 4096  # examples that are scored at once; fixed, because it changes the last bits
 
@@ -63,12 +63,12 @@ def scores_of(net: nn.Module, x_N: Tensor) -> Tensor:
     return (chunks[0] if len(chunks) == 1 else torch.cat(chunks)).float()
 
 
-def measure(net: nn.Module, data: Data, split: str, loss: LossFunction) -> dict[str, Tensor]:
+def measure(net: nn.Module, data: Data, split: str, loss: Loss) -> dict[str, Tensor]:
     """Loss and metrics of one split as 0-D tensors on the device: `val_loss`, `val_accuracy` ..."""
     x_N, y_N = data.splits[split]
     scores = scores_of(net, x_N)
     own = {f"{split}_{name}": metric.value(scores, y_N) for name, metric in data.metrics.items()}
-    return {f"{split}_loss": loss(scores, y_N), **own}
+    return {f"{split}_loss": loss.value(scores, y_N), **own}
 
 
 def evaluate(
@@ -86,5 +86,5 @@ def evaluate(
     data = on_device(task, place)
     if split not in data.splits:
         raise UserError(f"task: has no {split} split (it has: {', '.join(data.splits)})")
-    found = measure(net.to(place), data, split, config.loss.build())
+    found = measure(net.to(place), data, split, config.loss)
     return {name: float(value) for name, value in found.items()}

@@ -23,10 +23,9 @@ from hpo.errors import UserError
 from hpo.tasks import Task
 from hpo.training.config import TrainingConfig, lr_curve
 from hpo.training.evaluation import Data, measure, on_device, pick_device
-from hpo.training.losses import LossFunction
-from hpo.training.randomness import Randomness, seeded
+from hpo.training.randomness import Draws, Randomness, seeded
 from hpo.training.reported import check_loss
-from hpo.training.slots import Penalty, Slots, off
+from hpo.training.slots import Compute, Gradients, Now, Report, Slots, Weights, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
 
@@ -94,7 +93,7 @@ def train_task(
     with seeded(config.seed, place) as random:
         random.start("weights")
         net, unread = build(config, task, place)
-        run = _Run(config, data, trial, net, random)
+        run = _Run(config, data, trial, net, random, task.outputs)
         run.restore()
         run.train(until or config.epochs)
     reports = run.history.reports
@@ -120,9 +119,9 @@ def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.
     return net.to(device).train(), unread
 
 
-def fill_slots(config: TrainingConfig, net: nn.Module) -> Slots:
+def fill_slots(config: TrainingConfig, net: nn.Module, report: Report, outputs: int) -> Slots:
     """The slots of one training, filled by its regularizers in alphabetical order."""
-    slots = off(net)
+    slots = off(net, report, outputs)
     for regularizer in config.regularization.values():
         if regularizer.strength > 0:
             slots = regularizer.fill(slots)
@@ -132,7 +131,15 @@ def fill_slots(config: TrainingConfig, net: nn.Module) -> Slots:
 class _Run:
     """One attempt at one configuration. All that changes while it trains is in `state`."""
 
-    def __init__(self, config: TrainingConfig, data: Data, trial: Trial, net: nn.Module, random: Randomness) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: Data,
+        trial: Trial,
+        net: nn.Module,
+        random: Randomness,
+        outputs: int,
+    ) -> None:
         self.config, self.data, self.trial, self.net, self.random = config, data, trial, net, random
         self.x_N, self.y_N = data.splits["train"]
         if config.batch_size > len(self.x_N):
@@ -141,10 +148,10 @@ class _Run:
             )
         self.steps = math.ceil(len(self.x_N) / config.batch_size)
         self.lr_T: list[float] = lr_curve(config, self.steps * config.epochs).tolist()
-        self.optimizer = config.optimizer.build([p for p in net.parameters() if p.requires_grad])
-        self.slots = fill_slots(config, net)
-        self.train_loss = config.loss.build(config.regularization.smoothing)
-        self.val_loss = config.loss.build()
+        self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        self.optimizer = config.optimizer.build(list(self.weights.values()))
+        self.slots = fill_slots(config, net, trial.go_on, outputs)
+        self.loss = config.loss.training(self.x_N.device)
         self.history = History()
         self.state: dict[str, Part] = {
             "net": net,
@@ -156,30 +163,55 @@ class _Run:
     def train(self, last: int) -> None:
         history, trial = self.history, self.trial
         # reports may have been lost with the process that saved their epochs; one that was not is harmless
-        going = all(trial.go_on(epoch, report) for epoch, report in enumerate(history.reports, 1))
+        going = all(self.slots.report(epoch, report) for epoch, report in enumerate(history.reports, 1))
         while going and history.epoch < last:
             losses = self.one_epoch(history.epoch)
             history.reports.append(self.measured(losses))
             if trial.checkpoint_due:
                 self.save()
-            going = trial.go_on(history.epoch, history.reports[-1])
+            going = self.slots.report(history.epoch, history.reports[-1])
         if trial.verdict is Verdict.PUT_BACK:
             self.save()
 
     def one_epoch(self, epoch: int) -> list[Tensor]:
         """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
-        random, slots, net, optimizer = self.random, self.slots, self.net, self.optimizer
-        loss = partial(backward, net, self.train_loss, slots.penalty, precision(self.config, self.x_N.device))
+        random, slots, optimizer = self.random, self.slots, self.optimizer
         random.start("epoch", epoch)
         order_N = torch.randperm(len(self.x_N), generator=random.order).to(self.x_N.device)
-        lr_T = self.lr_T[epoch * self.steps :]
         losses = []
-        for lr, rows_B in zip(lr_T, torch.split(order_N, self.config.batch_size), strict=False):
-            x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), random.generator)
-            losses.append(slots.gradient(net, partial(loss, x_B, y_B)))
-            optimizer.step(lr)
-            slots.average.update(net)
+        for i, rows_B in enumerate(torch.split(order_N, self.config.batch_size)):
+            now = self.now(epoch * self.steps + i)
+            x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
+            value, gradients = slots.gradient(self.compute(x_B, y_B, now), self.weights, now)
+            for name, weight in self.weights.items():
+                weight.grad = gradients.get(name)
+            optimizer.step(**now.under("optimizer"))
+            slots.average.update(self.weights, now)
+            losses.append(value)
         return losses
+
+    def now(self, step: int) -> Now:
+        draws = Draws(self.random.member, step, self.x_N.device)
+        return Now(step, len(self.lr_T), {"optimizer.lr": self.lr_T[step]}, draws)
+
+    def compute(self, x_B: Tensor, y_B: Tensor, now: Now) -> Compute:
+        """Forward and backward over one batch, at the weights of the moment it is called."""
+        smoothing = self.config.regularization.smoothing(now)
+        context = precision(self.config, x_B.device)
+
+        def compute(weights: Weights) -> tuple[Tensor, Gradients]:
+            own = weights is self.weights
+            weights = weights if own else {name: w.detach().requires_grad_() for name, w in weights.items()}
+            with context():
+                scores = self.net(x_B) if own else torch.func.functional_call(self.net, dict(weights), (x_B,))
+                value = self.loss(scores, y_B, x_B, smoothing)
+            self.slots.penalty(weights, value, now).backward()  # type: ignore[no-untyped-call]
+            found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+            for weight in weights.values():
+                weight.grad = None
+            return value.detach(), found
+
+        return compute
 
     def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
         """The epoch's metrics; the one place where the host waits for the device."""
@@ -187,7 +219,7 @@ class _Run:
         sizes_T = torch.full_like(losses_T, self.config.batch_size)
         sizes_T[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
         train_loss = (losses_T * sizes_T).sum() / len(self.x_N)
-        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.val_loss)}
+        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.config.loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
         if not math.isfinite(values[0]):
             batch = 1 + int((~losses_T.isfinite()).nonzero()[0])
@@ -208,21 +240,6 @@ class _Run:
             return
         for name, part in self.state.items():
             part.load_state_dict(saved[name])
-
-
-def backward(
-    net: nn.Module,
-    loss: LossFunction,
-    penalty: Penalty,
-    context: Callable[[], AbstractContextManager[Any]],
-    x_B: Tensor,
-    y_B: Tensor,
-) -> Tensor:
-    """Forward and backward over one batch; adds to `.grad`, gives the loss without its penalty."""
-    with context():
-        value = loss(net(x_B), y_B)
-    penalty(net, value).backward()  # type: ignore[no-untyped-call]
-    return value.detach()
 
 
 def precision(config: TrainingConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError, core_schema
@@ -11,6 +11,10 @@ from pydantic_core import PydanticCustomError, core_schema
 from hpo.errors import unknown_text
 from hpo.schema import mistake
 from hpo.training.regularizers import Regularizer, regularizers
+
+if TYPE_CHECKING:
+    from hpo.training.randomness import Number
+    from hpo.training.slots import Now
 
 
 class Regularization(Mapping[str, Regularizer]):
@@ -42,10 +46,9 @@ class Regularization(Mapping[str, Regularizer]):
     def __repr__(self) -> str:
         return f"Regularization({self.dump()})"
 
-    @property
-    def smoothing(self) -> float:
-        """The label smoothing that the loss is built with."""
-        return sum(entry.smoothing for entry in self.values())
+    def smoothing(self, now: Now) -> Number:
+        """The label smoothing of this step."""
+        return sum((entry.smoothing(now) for entry in self.values()), start=0.0)
 
     @classmethod
     def parse(cls, raw: object) -> Regularization:

@@ -1,24 +1,72 @@
 """The five slots of the training loop, each with an "off" object, so that the loop needs no flags and no callbacks.
 
-mix(x, y, generator) -> x, y       one batch to another: augmentation, mixup
-gradient(net, loss) -> value       calls `loss`, leaves `.grad` filled, gives the loss's value; may call it twice
-penalty(net, loss) -> loss         with its own terms added
-average                            `.update(net)` after each step; `.shadow` is what is evaluated
-report(step, metrics) -> bool      the only way out: `Trial.go_on`
+mix(x, y, now) -> x, y                        one batch to another: augmentation, mixup
+gradient(compute, weights, now)               calls `compute(weights)`, perhaps at other weights or twice (SAM), and
+    -> value, gradients                       gives the loss's value with the gradients that the optimizer gets
+penalty(weights, loss, now) -> loss           with its own terms added
+average                                       `.update(weights, now)` after each step; `.shadow` is what is evaluated
+report(step, metrics) -> bool                 whether to train on: `Trial.go_on`, the only way out
+
+A slot's function is written for one network (one member of a pack) and gives its result instead of changing what it
+was given: no `.item()`, no `if` on a tensor, so that `torch.func.vmap` maps the very same function over a pack. What
+changes from step to step reaches it as `now`: numbers that a schedule moves or members differ in, and random draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
-Mix = Callable[["Tensor", "Tensor", "Generator"], tuple["Tensor", "Tensor"]]
-Gradient = Callable[["nn.Module", Callable[[], "Tensor"]], "Tensor"]
-Penalty = Callable[["nn.Module", "Tensor"], "Tensor"]
+    from hpo.training.randomness import Draws, Number
+
+Weights = Mapping[str, "Tensor"]
+"""The trained parameters by their names in the network."""
+
+Gradients = Mapping[str, "Tensor"]
+"""By the same names; a parameter that the loss does not hang on has none."""
+
+
+class Now(NamedTuple):
+    """One optimizer step, as slots and optimizer rules see it.
+
+    step: how many steps were done before it, of `steps` in the whole training.
+    values: numbers of this step by their dotted paths: `optimizer.lr` always, others where a schedule moves them (a
+        float) or members of a pack differ in them (a 0-D tensor).
+    draws: random numbers of this step.
+    """
+
+    step: int | Tensor
+    steps: int | Tensor
+    values: Mapping[str, Number]
+    draws: Draws
+
+    def value(self, path: str, fixed: Number) -> Number:
+        """The number at `path` in this step; `fixed`, the config's own, where nothing moves it."""
+        return self.values.get(path, fixed)
+
+    def under(self, section: str) -> dict[str, Any]:
+        """The values of one section by their fields: `under("optimizer")` has `lr`."""
+        begin = f"{section}."
+        return {path[len(begin) :]: value for path, value in self.values.items() if path.startswith(begin)}
+
+
+OVER_TIME: dict[str, Any] = {"over_time": True}
+"""`json_schema_extra` of a field that `schedules:` may move and members of a pack may differ in.
+
+A regularizer reads it by `self.at(now)`; an optimizer's arrive at its rule as keywords, `step(lr, weight_decay=0.01)`.
+"""
+
+Mix = Callable[["Tensor", "Tensor", Now], tuple["Tensor", "Tensor"]]
+"""Classes (B,) may become shares of the classes, float (B, outputs): every loss of classes takes both."""
+Compute = Callable[[Weights], tuple["Tensor", Gradients]]
+"""The batch's loss, without its penalty, at some weights, and the gradients of loss and penalty there."""
+Gradient = Callable[[Compute, Weights, Now], tuple["Tensor", Gradients]]
+Penalty = Callable[[Weights, "Tensor", Now], "Tensor"]
+Report = Callable[[int, Mapping[str, float]], bool]
 
 
 class Average(Protocol):
@@ -26,8 +74,8 @@ class Average(Protocol):
 
     shadow: nn.Module
 
-    def update(self, net: nn.Module) -> None:
-        """Follow `net` by one step."""
+    def update(self, weights: Weights, now: Now) -> None:
+        """Follow `weights` by one step."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
@@ -42,7 +90,7 @@ class NoAverage:
     def __init__(self, net: nn.Module) -> None:
         self.shadow = net
 
-    def update(self, net: nn.Module) -> None:
+    def update(self, weights: Weights, now: Now) -> None:
         """Nothing to follow."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,31 +101,38 @@ class NoAverage:
         """Nothing to take back."""
 
 
-def no_mix(x_B: Tensor, y_B: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def no_mix(x_B: Tensor, y_B: Tensor, now: Now) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     """Off: the batch as it is."""
     return x_B, y_B
 
 
-def plain_gradient(net: nn.Module, loss: Callable[[], Tensor]) -> Tensor:  # noqa: ARG001
-    """Off: one forward and one backward pass."""
-    return loss()
+def plain_gradient(compute: Compute, weights: Weights, now: Now) -> tuple[Tensor, Gradients]:  # noqa: ARG001
+    """Off: one forward and one backward pass at the weights themselves."""
+    return compute(weights)
 
 
-def no_penalty(net: nn.Module, loss: Tensor) -> Tensor:  # noqa: ARG001
+def no_penalty(weights: Weights, loss: Tensor, now: Now) -> Tensor:  # noqa: ARG001
     """Off: the loss itself; to add a zero would cost a kernel forward and one backward."""
     return loss
 
 
 @dataclass(frozen=True)
 class Slots:
-    """What fills the slots of one training; `report` is the trial's. Regularizers replace what they need."""
+    """What fills the slots of one training. Regularizers replace what they need.
+
+    outputs: scores for one example, the number of classes where targets are classes.
+    report: called for every epoch in order, those of earlier attempts too when a training goes on from a checkpoint;
+        so what it hangs on (the best so far) is the same after a stop, and nothing of it has to be saved.
+    """
 
     mix: Mix
     gradient: Gradient
     penalty: Penalty
     average: Average
+    report: Report
+    outputs: int
 
 
-def off(net: nn.Module) -> Slots:
+def off(net: nn.Module, report: Report, outputs: int) -> Slots:
     """All slots off."""
-    return Slots(mix=no_mix, gradient=plain_gradient, penalty=no_penalty, average=NoAverage(net))
+    return Slots(no_mix, plain_gradient, no_penalty, NoAverage(net), report, outputs)

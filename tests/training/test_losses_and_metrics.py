@@ -34,9 +34,9 @@ def test_cross_entropy_is_torchs() -> None:
     scores, targets = torch.randn(20, 4), torch.randint(0, 4, (20,))
     log_shares = scores.log_softmax(1)
     by_hand = -log_shares[torch.arange(20), targets].mean()
-    torch.testing.assert_close(losses.parse("cross_entropy").build()(scores, targets), by_hand)
+    torch.testing.assert_close(losses.parse("cross_entropy").value(scores, targets), by_hand)
     expected = functional.cross_entropy(scores, targets, label_smoothing=0.2)
-    assert torch.equal(losses.parse("cross_entropy").build(0.2)(scores, targets), expected)
+    assert torch.equal(losses.parse("cross_entropy").value(scores, targets, 0.2), expected)
 
 
 class TestMetrics(MetricSuite):

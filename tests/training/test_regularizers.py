@@ -14,8 +14,9 @@ from hpo.testing.regularizers import RegularizerSuite, small_task
 from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, train_task, with_paths
 from hpo.training.losses import Loss, losses
+from hpo.training.randomness import Draws
 from hpo.training.regularizers import Regularizer, regularizers
-from hpo.training.slots import off
+from hpo.training.slots import Gradients, Now, Slots, Weights, off
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "dropout": {"rate": 0.4},
@@ -31,6 +32,14 @@ class TestRegularizers(RegularizerSuite):
         return regularizers.parse({"name": request.param, **EXAMPLES.get(request.param, {})})
 
 
+NOW = Now(0, 10, {"optimizer.lr": 0.1}, Draws(0, 0, torch.device("cpu")))
+
+
+def nothing(net: nn.Module) -> Slots:
+    """All slots off."""
+    return off(net, lambda step, metrics: True, outputs=3)
+
+
 def net_and_gradient() -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     return nn.Linear(4, 3), torch.randn(5, 4)
@@ -38,8 +47,8 @@ def net_and_gradient() -> tuple[nn.Module, torch.Tensor]:
 
 def test_l1_adds_the_sum_of_absolute_weights_and_its_gradient() -> None:
     net, _ = net_and_gradient()
-    slots = regularizers.parse({"name": "l1", "penalty": 0.5}).fill(off(net))
-    value = slots.penalty(net, torch.tensor(2.0))
+    slots = regularizers.parse({"name": "l1", "penalty": 0.5}).fill(nothing(net))
+    value = slots.penalty(dict(net.named_parameters()), torch.tensor(2.0), NOW)
     expected = 2.0 + 0.5 * sum(p.abs().sum().item() for p in net.parameters())
     assert value.item() == pytest.approx(expected)
     value.backward()
@@ -61,25 +70,23 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction() -> None:
     net, x = net_and_gradient()
     loss = lambda: (net(x) * 10).square().sum()  # noqa: E731
 
-    def gradient(slots: Any) -> torch.Tensor:
-        net.zero_grad()
+    def compute(weights: Weights) -> tuple[torch.Tensor, Gradients]:
+        found = torch.autograd.grad(loss(), list(weights.values()))
+        return loss().detach(), dict(zip(weights, found, strict=True))
 
-        def run() -> torch.Tensor:
-            value = loss()
-            value.backward()
-            return value.detach()
+    def gradient(slots: Slots) -> torch.Tensor:
+        value, found = slots.gradient(compute, dict(net.named_parameters()), NOW)
+        assert value.item() == pytest.approx(loss().item())
+        return torch.cat([g.flatten() for g in found.values()])
 
-        assert slots.gradient(net, run).item() == pytest.approx(loss().item())
-        return torch.cat([p.grad.flatten() for p in net.parameters()])
-
-    free = gradient(off(net))
+    free = gradient(nothing(net))
     for norm in (1.0, 2.0):
         clip = regularizers.parse({"name": "gradient_clipping", "max_norm": 0.3, "norm": norm})
-        held = gradient(clip.fill(off(net)))
+        held = gradient(clip.fill(nothing(net)))
         assert torch.linalg.vector_norm(held, norm).item() == pytest.approx(0.3, rel=1e-4)
         torch.testing.assert_close(held / held.norm(), free / free.norm())
     loose = regularizers.parse({"name": "gradient_clipping", "max_norm": 1e9})
-    assert torch.equal(gradient(loose.fill(off(net))), free)
+    assert torch.equal(gradient(loose.fill(nothing(net))), free)
 
 
 def test_dropout_sets_every_place_also_in_a_users_model() -> None:

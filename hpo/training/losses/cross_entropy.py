@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hpo.lazy import torch
-from hpo.training.losses import Loss, LossFunction, losses
+from hpo.training.losses import Loss, losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hpo.training.randomness import Number
 
 
 @losses("cross_entropy")
@@ -16,5 +20,8 @@ class CrossEntropy(Loss):
     classes: ClassVar[bool] = True
     smooths: ClassVar[bool] = True
 
-    def build(self, smoothing: float = 0.0) -> LossFunction:
-        return partial(torch.nn.functional.cross_entropy, label_smoothing=smoothing)
+    def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
+        function = torch.nn.functional.cross_entropy
+        if isinstance(smoothing, float):
+            return function(scores, target, label_smoothing=smoothing)
+        return (1 - smoothing) * function(scores, target) - smoothing * scores.log_softmax(1).mean()

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hpo.registry import Entry, Registry
-from hpo.training.slots import Slots
+from hpo.training.slots import Now, Slots
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hpo.training.losses import Loss
+    from hpo.training.randomness import Number
 
 
 class Regularizer(Entry):
@@ -21,21 +22,31 @@ class Regularizer(Entry):
 
     A regularizer whose main field is 0 must train exactly as one that is absent, except that it may undo what the
     user's own model brings.
+
+    A main field with `json_schema_extra=OVER_TIME` may be moved by a schedule (and differ between the members of a
+    pack): slots then read `self.at(now)`, which may be a tensor, in place of the field.
+    Facts: `packable` says that its mathematics can run as a member of a pack, `reason` why not.
     """
 
     main: ClassVar[str]
+    packable: ClassVar[bool] = True
+    reason: ClassVar[str] = ""
 
     @property
     def strength(self) -> float:
         """The main field's value."""
         return float(getattr(self, self.main))
 
+    def at(self, now: Now) -> Number:
+        """The main field's value in this step."""
+        return now.values.get(f"regularization.{self.registered_as}", self.strength)
+
     def fits(self, loss: Loss) -> None:
         """Raises ValueError when it cannot work with this loss."""
 
-    @property
-    def smoothing(self) -> float:
-        """How much of each target is spread evenly over the classes."""
+    def smoothing(self, now: Now) -> Number:
+        """How much of each target is spread evenly over the classes in this step."""
+        del now
         return 0.0
 
     def prepare(self, net: nn.Module) -> None:
