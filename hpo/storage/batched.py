@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.storage import loader, tables, work
 from hpo.storage.batch import Change
 from hpo.storage.memory import StudyMemory
+from hpo.storage.own.leases import Lease
 from hpo.storage.place import read_url
 from hpo.storage.tables import PARAMS, REPORTS, STUDY_SYSTEM, STUDY_USER, TRIAL_SYSTEM, TRIAL_USER, VALUES, Cells
 from hpo.storage.write_behind import WriteBehind
@@ -41,14 +42,15 @@ class BatchedStorage(WriteBehind, BaseStorage):
     Others may write to the same tables. New trials, final states and attributes of theirs are seen within
     `refresh_every` seconds and stay; a trial that they finished takes no more changes (UpdateFinishedTrialError).
 
-    Raises StorageLost from any write once the database has refused one or stayed away for `patience` seconds, and
-    ValueError or TypeError, with nothing changed, for what the database could not hold.
+    Raises StorageLost from any write once the database has refused one or stayed away for `patience` seconds, Fenced
+    once somebody else took the study of its lease, and ValueError or TypeError, with nothing changed, for what the
+    database could not hold.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle is the URL: the copy opens the database anew."""
+        """A pickle is the URL and the lease: the copy opens the database anew."""
         self.flush()
-        return _reopen, (self._place.url.render_as_string(hide_password=False),)
+        return _reopen, (self._place.url.render_as_string(hide_password=False), self._lease)
 
     # -- studies
 
@@ -57,7 +59,7 @@ class BatchedStorage(WriteBehind, BaseStorage):
 
     def create_study(self, directions: Sequence[StudyDirection], name: str | None, attrs: Mapping[str, Any]) -> int:
         """As `create_new_study`, with user attributes in the same transaction."""
-        name = tables.study_name(DEFAULT_STUDY_NAME_PREFIX + str(uuid.uuid4()) if name is None else name)
+        name = tables.check_key(DEFAULT_STUDY_NAME_PREFIX + str(uuid.uuid4()) if name is None else name)
         with self._db:
             study_id = self._commit(
                 lambda connection, _: work.insert_study(connection, name, directions, attrs), durable=True
@@ -251,5 +253,5 @@ class BatchedStorage(WriteBehind, BaseStorage):
             return study.best()
 
 
-def _reopen(url: str) -> BatchedStorage:
-    return BatchedStorage(read_url(url))
+def _reopen(url: str, lease: Lease | None) -> BatchedStorage:
+    return BatchedStorage(read_url(url), lease=lease)

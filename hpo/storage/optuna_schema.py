@@ -14,7 +14,10 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import storage as optuna_rdb
 
 from hpo.errors import UserError
+from hpo.storage import migrations
 from hpo.storage.engine import BUSY_SECONDS, engine_options, explain, prepare_sqlite
+from hpo.storage.own import leases
+from hpo.storage.own.leases import Lease
 from hpo.storage.place import Place
 from hpo.storage.tables import STUDIES
 
@@ -59,9 +62,10 @@ def look_into(place: Place) -> Stored | None:
         engine.dispose()
 
 
-def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
-    """Make file and tables where there are none. None when the schema is `known`, else Optuna's own storage for it.
+def prepare_database(place: Place, known: frozenset[str], lease: Lease | None = None) -> RDBStorage | None:
+    """Make file and tables where there are none, Optuna's and then ours.
 
+    None when Optuna's schema is `known`, else Optuna's own storage for it, whose transactions look at the lease.
     Raises UserError when the database cannot be reached or written, and for a schema the installed Optuna cannot use.
     """
     stored = look_into(place)
@@ -72,6 +76,8 @@ def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
     if stored is not None:
         _check_usable(stored.revision, place)
     rdb = _optunas_own(place)
+    if stored is None:
+        migrations.upgrade(place)
     revision = rdb.get_current_version()
     if revision not in known:
         log.warning(
@@ -80,6 +86,9 @@ def prepare_database(place: Place, known: frozenset[str]) -> RDBStorage | None:
             revision,
             ", ".join(sorted(known)),
         )
+        if lease is not None:
+            # under the locks that a transaction has when it ends, nobody can take the study before it is committed
+            sa.event.listen(rdb.engine, "commit", lambda connection: leases.check(connection, lease))
         return rdb
     rdb.engine.dispose()
     return None

@@ -15,19 +15,25 @@ from optuna.study import StudyDirection
 from hpo.errors import NotFound, Refused
 from hpo.storage.batched import BatchedStorage
 from hpo.storage.optuna_schema import look_into, prepare_database
+from hpo.storage.own.leases import Lease
+from hpo.storage.own_tables import OwnTables
 from hpo.storage.place import Place, check_place, read_url
+from hpo.storage.records import StudyRecords
 from hpo.storage.tables import KNOWN_SCHEMAS
 
 
-def open_storage(url: str) -> StudyStorage:
+def open_storage(url: str, lease: Lease | None = None) -> StudyStorage:
     """The storage at `url` (`sqlite:///hpo.db`, `postgresql://user@host/database`). Nothing is created or connected.
+
+    lease: as `StudyRecords.take` gave it: every write transaction looks at its fencing number, and once somebody else
+    took the study every write raises Fenced and changes nothing.
 
     Raises UserError for a URL that cannot be used: unknown scheme, missing driver, `:memory:`, a folder that does not
     exist or lies on a network file system, a file that is no SQLite database.
     """
     place = read_url(url)
     check_place(place)
-    return StudyStorage(place)
+    return StudyStorage(place, lease=lease)
 
 
 class StudyStorage:
@@ -36,11 +42,14 @@ class StudyStorage:
     place: where it is, for printing (no password).
     optuna: what `optuna.load_study(storage=...)` takes; made, with its tables, when first asked for.
     known: revisions of Optuna's schema that `BatchedStorage` may write; for any other Optuna's own RDBStorage does.
+    lease: what every write carries.
     """
 
-    def __init__(self, place: Place, known: frozenset[str] = KNOWN_SCHEMAS) -> None:
+    def __init__(self, place: Place, known: frozenset[str] = KNOWN_SCHEMAS, lease: Lease | None = None) -> None:
         self._place = place
         self._known = known
+        self._lease = lease
+        self._own = OwnTables(place, lease)
         self._optuna: BaseStorage | None = None
         self._lock = threading.RLock()
 
@@ -62,16 +71,18 @@ class StudyStorage:
         """
         with self._lock:
             if self._optuna is None:
-                self._optuna = prepare_database(self._place, self._known) or BatchedStorage(self._place)
+                rdb = prepare_database(self._place, self._known, self._lease)
+                self._optuna = rdb or BatchedStorage(self._place, lease=self._lease)
             return self._optuna
 
     def create_study(self, name: str, directions: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:
         """Make a study. directions: "minimize" or "maximize" for each objective; attrs: user attributes, JSON values.
 
-        Raises Refused when the name is taken.
+        Raises Refused when the name is taken, and UserError when the own tables are of another revision.
         """
         wanted = [StudyDirection[direction.upper()] for direction in directions]
         storage = self.optuna
+        self._own.prepare()
         try:
             if isinstance(storage, BatchedStorage):
                 storage.create_study(wanted, name, attrs or {})
@@ -93,11 +104,21 @@ class StudyStorage:
         """Whether a study of this name is there. Creates nothing."""
         return name in self.study_names()
 
-    def delete_study(self, name: str) -> None:
-        """Remove a study with all its trials. Raises NotFound when there is none."""
+    def records(self, name: str) -> StudyRecords:
+        """What is kept of a study besides Optuna's own fields. Raises NotFound. Creates nothing."""
         if not self.exists(name):
             raise NotFound(f"study {name!r} does not exist in {self.place}")
-        self.optuna.delete_study(self.optuna.get_study_id_from_name(name))
+        return StudyRecords(name, self._own)
+
+    def delete_study(self, name: str) -> None:
+        """Remove a study with all its trials and own rows. Raises NotFound when there is none."""
+        if not self.exists(name):
+            raise NotFound(f"study {name!r} does not exist in {self.place}")
+        storage = self.optuna
+        study_id = storage.get_study_id_from_name(name)
+        if isinstance(storage, RDBStorage):
+            self._own.forget(study_id)
+        storage.delete_study(study_id)
 
     def flush(self) -> None:
         """Return when everything written so far is committed."""
@@ -121,6 +142,7 @@ class StudyStorage:
         """Write what is left and let the connections go. Closing twice does nothing."""
         with self._lock:
             storage, self._optuna = self._optuna, None
+        self._own.close()
         if isinstance(storage, BatchedStorage):
             storage.close()
         elif isinstance(storage, RDBStorage):

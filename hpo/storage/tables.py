@@ -66,7 +66,7 @@ def param_row(trial_id: int, name: str, internal: float, distribution: BaseDistr
     """One parameter. internal: the distribution's own number for the value (an index for a categorical one)."""
     return {
         "trial_id": trial_id,
-        "param_name": _key(name),
+        "param_name": check_key(name),
         "param_value": float(internal),
         "distribution_json": distribution_to_json(distribution),
     }
@@ -74,12 +74,10 @@ def param_row(trial_id: int, name: str, internal: float, distribution: BaseDistr
 
 def report_row(trial_id: int, step: int, value: float) -> Row:
     """One intermediate value; NaN and infinities have a column of their own."""
-    if not -_LARGEST_STEP <= step <= _LARGEST_STEP:
-        raise ValueError(f"step {step} does not fit the database's 32 bits")
     stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(float(value))
     return {
         "trial_id": trial_id,
-        "step": int(step),
+        "step": check_step(step),
         "intermediate_value": stored,
         "intermediate_value_type": kind,
     }
@@ -95,7 +93,7 @@ def value_row(trial_id: int, objective: int, value: float) -> Row:
 
 def attr_row(cells: Cells, owner: int, key: str, value: Any) -> Row:
     """One attribute. Raises TypeError for a value that JSON cannot hold."""
-    return {cells.owner: owner, "key": _key(key), "value_json": json.dumps(value)}
+    return {cells.owner: owner, "key": check_key(key), "value_json": json.dumps(value)}
 
 
 def trial_row(
@@ -111,17 +109,19 @@ def trial_row(
     }
 
 
-def _key(name: str) -> str:
-    """`name`, when every database can hold it as a key."""
+def check_step(step: int) -> int:
+    """`step`, when every database can hold it. Raises ValueError otherwise."""
+    if not -_LARGEST_STEP <= step <= _LARGEST_STEP:
+        raise ValueError(f"step {step} does not fit the database's 32 bits")
+    return int(step)
+
+
+def check_key(name: str) -> str:
+    """`name`, when every database can hold it as a key. Raises ValueError otherwise."""
     name.encode()  # raises UnicodeEncodeError, a ValueError, for half of a surrogate pair
     if len(name) > _LONGEST_KEY or "\0" in name:
         raise ValueError(f"{name[:40]!r}... cannot be a key: at most {_LONGEST_KEY} characters, none of them NUL")
     return name
-
-
-def study_name(name: str) -> str:
-    """`name`, when every database can hold it. Raises ValueError otherwise."""
-    return _key(name)
 
 
 def to_utc(moment: dt.datetime | None) -> dt.datetime | None:

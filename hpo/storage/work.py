@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.storage import loader
 from hpo.storage.batch import Batch
 from hpo.storage.memory import StudyMemory, evolve
+from hpo.storage.own import studies
+from hpo.storage.own.studies import StudyRow
 from hpo.storage.tables import (
     DIRECTIONS,
     HEARTBEATS,
@@ -68,10 +70,12 @@ def insert_study(
 
 
 def delete_study(connection: sa.Connection, study_id: int) -> None:
-    """Delete a study and every row that hangs on it. Raises KeyError.
+    """Delete a study and every row that hangs on it, the own ones too. Raises KeyError.
 
     SQLite enforces no foreign keys and gives ids away again: a row left behind would turn up in another study.
     """
+    if sa.inspect(connection).has_table(StudyRow.__tablename__):
+        studies.remove(connection, study_id)
     trials = sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
     for table in (*(cells.table for cells in OF_TRIALS), HEARTBEATS):
         connection.execute(sa.delete(table).where(table.c.trial_id.in_(trials)))

@@ -19,9 +19,10 @@ from hpo.storage import loader, news
 from hpo.storage.batch import Batch
 from hpo.storage.engine import explain, reading_engine
 from hpo.storage.memory import StudyMemory
+from hpo.storage.own.leases import Lease
 from hpo.storage.patience import PATIENCE_SECONDS
 from hpo.storage.place import Place
-from hpo.storage.refusals import StorageLost
+from hpo.storage.refusals import Fenced, StorageLost
 from hpo.storage.tables import TRIALS
 from hpo.storage.ticker import Ticker
 from hpo.storage.writer import Writer, Written
@@ -43,8 +44,10 @@ class WriteBehind:
         lag: float = LAG_SECONDS,
         refresh_every: float = REFRESH_SECONDS,
         patience: float = PATIENCE_SECONDS,
+        lease: Lease | None = None,
     ) -> None:
         self._place = place
+        self._lease = lease
         self._db = threading.RLock()
         self._mem = threading.RLock()
         self._studies: dict[int, StudyMemory] = {}
@@ -53,7 +56,7 @@ class WriteBehind:
         self._stale: set[int] = set()
         self._broken: Exception | None = None
         self._here = threading.local()
-        self._writer = Writer(place, patience)
+        self._writer = Writer(place, patience, lease)
         self._reader = reading_engine(place)
         self._ticker = Ticker(
             weakref.WeakMethod(self._write_what_is_due), lag, weakref.WeakMethod(self._refresh_quietly), refresh_every
@@ -64,8 +67,10 @@ class WriteBehind:
     # -- writing
 
     def flush(self) -> None:
-        """Return when everything written so far is committed."""
+        """Return when everything written so far is committed. Raises StorageLost when some of it never will be."""
         with self._db:
+            if isinstance(self._broken, StorageLost):
+                raise self._broken
             if len(self._pending):
                 self._commit(_nothing)
 
@@ -109,7 +114,8 @@ class WriteBehind:
         except BaseException as error:
             with self._mem:
                 batch.update(self._pending)
-                self._pending = batch
+                # what another run now decides must not be written by this one, ever
+                self._pending = Batch() if isinstance(error, Fenced) else batch
             if isinstance(error, StorageLost):
                 self._broken = error
             raise

@@ -1,7 +1,8 @@
 """The one writer: a batch becomes a transaction, tried anew while the database does not answer.
 
-What a transaction does, in this order: look at the trials it touches, leave out what may not be written any more
-(somebody else finished the trial, or deleted it), set states, then parameters, curves, values and attributes.
+What a transaction does, in this order: look at the lease and at the trials it touches, leave out what may not be
+written any more (somebody else finished the trial, or deleted it), set states, then parameters, curves, values and
+attributes.
 
 Commits that do not wait for the disk can be lost with a server that dies. So everything since the last commit that did
 wait is kept, and written again in the first transaction of every new connection; each row is an upsert, so writing
@@ -21,6 +22,8 @@ from optuna.trial import TrialState
 
 from hpo.storage.batch import Batch, Change
 from hpo.storage.engine import transaction, writing_engine
+from hpo.storage.own import leases
+from hpo.storage.own.leases import Lease
 from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
 from hpo.storage.place import Place
 from hpo.storage.tables import OF_STUDIES, OF_TRIALS, STUDIES, TRIALS, upsert
@@ -61,12 +64,14 @@ class Writer:
     """Writes batches to one database. Not thread safe: the caller holds its lock for the whole of `commit`.
 
     patience: seconds for which a failing transaction is tried anew before StorageLost.
+    lease: looked at first in every transaction; once somebody else has the study nothing is written.
     """
 
-    def __init__(self, place: Place, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, place: Place, patience: float = PATIENCE_SECONDS, lease: Lease | None = None) -> None:
         self.engine = writing_engine(place)
         self._place = place
         self._patience = patience
+        self._lease = lease
         self._upserts = {cells: upsert(cells, self.engine.dialect.name) for cells in (*OF_TRIALS, *OF_STUDIES)}
         self._unsynced = Batch()
         self._synced_at = time.monotonic()
@@ -84,7 +89,8 @@ class Writer:
 
         work: called with the connection and whether an earlier attempt may have been committed after all.
         created: gives the rows that `work` wrote, kept in case they have to be written again.
-        Raises StorageLost when the database stays away; what `work` raises passes through, with nothing written.
+        Raises StorageLost when the database stays away, and Fenced; what `work` raises passes through. Nothing is
+        written then.
         """
         durable = durable or batch.finishes or self._overdue()
 
@@ -117,6 +123,8 @@ class Writer:
     def _write(
         self, connection: sa.Connection, batch: Batch, work: Callable[[sa.Connection, bool], R], retried: bool
     ) -> Written[R]:
+        if self._lease is not None:
+            leases.check(connection, self._lease)
         again = self._reconnected or retried
         if again and len(self._unsynced):
             everything = Batch()

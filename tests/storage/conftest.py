@@ -39,7 +39,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
         engine = sa.create_engine(resolve(url), poolclass=sa.NullPool)
         with engine.begin() as connection:
-            connection.exec_driver_sql("TRUNCATE studies RESTART IDENTITY CASCADE")
+            every = "studies, hpo_studies, hpo_metrics, hpo_events"
+            connection.exec_driver_sql(f"TRUNCATE {every} RESTART IDENTITY CASCADE")
         engine.dispose()
 
 

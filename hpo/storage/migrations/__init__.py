@@ -1,0 +1,169 @@
+"""The own tables' schema and its history, kept by Alembic under a version table of its own.
+
+Optuna's tables and Optuna's `alembic_version` are never looked at here: `optuna storage upgrade` works beside this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from hpo.errors import UserError
+from hpo.storage.engine import engine_options, explain, transaction, writing_engine
+from hpo.storage.own import events, exports, leases, metrics, runs, studies, sweeps
+from hpo.storage.own.base import MYSQL, Base
+from hpo.storage.place import Place
+
+PARTS = (studies, sweeps, runs, leases, metrics, exports, events)
+"""The modules whose tables these are."""
+
+_PREFIX = "hpo_"
+_VERSION_TABLE = "hpo_alembic_version"
+# any number, the same in every process: whoever changes the schema holds the lock of this name
+_LOCK_NUMBER, _LOCK_NAME, _LOCK_SECONDS = 7_236_041, "hpo:schema", 60
+
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or (name or "").startswith(_PREFIX)
+
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": Base.metadata,
+    "version_table": _VERSION_TABLE,
+    "include_name": _is_ours,
+    "compare_type": True,
+}
+"""How Alembic is set up for the own tables."""
+
+
+HERE = Path(__file__).parent
+"""Where the revisions lie."""
+
+
+def head(folder: Path = HERE) -> str:
+    """The revision of the tables that this hpo works with."""
+    found = ScriptDirectory(str(folder)).get_current_head()
+    assert found is not None
+    return found
+
+
+def current(place: Place) -> str | None:
+    """The revision of the own tables at a place; None where there are none. Creates nothing.
+
+    Raises UserError when the database cannot be reached or read.
+    """
+    if not place.exists:
+        return None
+    engine = sa.create_engine(place.url, poolclass=sa.NullPool, **engine_options(place))
+    try:
+        with engine.connect() as connection:
+            return revision(connection)
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    finally:
+        engine.dispose()
+
+
+def revision(connection: sa.Connection) -> str | None:
+    """As `current`, over a connection."""
+    return MigrationContext.configure(connection, opts=OPTIONS).get_current_revision()
+
+
+def check_usable(found: str, place: Place, folder: Path = HERE) -> None:
+    """Raise UserError when the own tables are not of the revision that this hpo works with."""
+    wanted = head(folder)
+    if found == wanted:
+        return
+    if _is_known(found, folder):
+        raise UserError(
+            f"storage: the tables of hpo in {place} are of revision {found}, this hpo works with {wanted}; "
+            "run `hpo db upgrade` once, while nothing runs"
+        )
+    raise _newer(found, place, folder)
+
+
+def _is_known(found: str, folder: Path) -> bool:
+    return found in {script.revision for script in ScriptDirectory(str(folder)).walk_revisions()}
+
+
+def _newer(found: str, place: Place, folder: Path) -> UserError:
+    wanted = head(folder)
+    return UserError(
+        f"storage: the tables of hpo in {place} were made by a newer hpo (revision {found}, this one knows {wanted}); "
+        "pip install -U hpo"
+    )
+
+
+def upgrade(place: Place, folder: Path = HERE) -> str:
+    """Bring the own tables to the newest revision, make them where there are none; gives the revision.
+
+    Processes that do so at once wait for each other. Expects Optuna's tables to be there.
+    folder: where the revisions lie, for tests. Raises UserError when the database cannot be reached or written, or was
+    upgraded by a newer hpo.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    engine = writing_engine(place)
+    try:
+        with transaction(engine, durable=True) as connection:
+            _lock(connection)
+            found = revision(connection)
+            if found is not None and not _is_known(found, folder):
+                raise _newer(found, place, folder)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            _unlock(connection)
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    finally:
+        engine.dispose()
+    return head(folder)
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Wait until no other process changes the schema. SQLite's transaction is such a lock by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})")
+    elif connection.dialect.name in MYSQL:
+        connection.exec_driver_sql(f"SELECT GET_LOCK('{_LOCK_NAME}', {_LOCK_SECONDS})")
+
+
+def _unlock(connection: sa.Connection) -> None:
+    """MySQL's lock is the connection's, not the transaction's."""
+    if connection.dialect.name in MYSQL:
+        connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{_LOCK_NAME}')")
+
+
+def check(place: Place) -> list[str]:
+    """How the own tables at a place differ from what this hpo would make, a line a difference; creates nothing.
+
+    Raises UserError when there are none, or of another revision, and when the database cannot be reached.
+    """
+    found = current(place)
+    if found is None:
+        raise UserError(f"storage: {place} has no tables of hpo; the first launch makes them, or `hpo db upgrade`")
+    check_usable(found, place)
+    engine = sa.create_engine(place.url, poolclass=sa.NullPool, **engine_options(place))
+    try:
+        with engine.connect() as connection:
+            differences = compare_metadata(MigrationContext.configure(connection, opts=OPTIONS), Base.metadata)
+        return [_in_words(difference) for difference in differences]
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    finally:
+        engine.dispose()
+
+
+def _in_words(difference: Any) -> str:
+    """One of Alembic's tuples, or a list of them for one column, as a line."""
+    if isinstance(difference, list):
+        return "; ".join(map(_in_words, difference))
+    kind, *about = difference
+    return f"{kind.replace('_', ' ')}: " + ", ".join(str(part) for part in about if part is not None)

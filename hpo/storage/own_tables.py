@@ -1,0 +1,106 @@
+"""The door to the own tables of one database: made when the first row is written, empty where they are not there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from hpo.storage import migrations
+from hpo.storage.engine import engine_options, explain, transaction, writing_engine
+from hpo.storage.own import leases, studies
+from hpo.storage.own.leases import Lease
+from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
+from hpo.storage.place import Place
+
+R = TypeVar("R")
+
+
+class OwnTables:
+    """Transactions over the own tables of one database. Thread safe; connects when first used.
+
+    lease: checked by every `write` of it that does not say otherwise.
+    patience: seconds for which a failing write is tried anew before StorageLost.
+    """
+
+    def __init__(self, place: Place, lease: Lease | None = None, patience: float = PATIENCE_SECONDS) -> None:
+        self.place = place
+        self._lease = lease
+        self._patience = patience
+        self._lock = threading.RLock()
+        self._reader: sa.Engine | None = None
+        self._writer: sa.Engine | None = None
+        self._usable = False
+
+    def prepare(self) -> None:
+        """Make the tables where there are none. Optuna's must be there.
+
+        Raises UserError when the database cannot be reached or written, or the tables are of another revision.
+        """
+        with self._lock:
+            if not self._usable:
+                found = migrations.current(self.place) or migrations.upgrade(self.place)
+                migrations.check_usable(found, self.place)
+                self._usable = True
+
+    def read(self, do: Callable[[sa.Connection], R], empty: R) -> R:
+        """What `do` finds; `empty` where the tables are not there. Creates nothing.
+
+        Raises UserError when the database cannot be reached or read, or the tables are of another revision.
+        """
+        if not self.place.exists:
+            return empty
+        with self._lock:
+            if self._reader is None:
+                self._reader = sa.create_engine(self.place.url, **engine_options(self.place))
+        try:
+            with self._reader.connect() as connection:
+                if not self._usable:
+                    found = migrations.revision(connection)
+                    if found is None:
+                        return empty
+                    migrations.check_usable(found, self.place)
+                    self._usable = True
+                return do(connection)
+        except sa.exc.DBAPIError as error:
+            raise explain(error, self.place) from error
+
+    def write(self, do: Callable[[sa.Connection, bool], R], *, durable: bool = True, checked: bool = True) -> R:
+        """What `do` gives, once its changes are committed. A transaction that fails for a passing reason is done anew.
+
+        do: called with the connection and whether an earlier attempt may have been committed after all.
+        checked: False for what looks at the lease by itself.
+        Raises StorageLost when the database stays away, and Fenced.
+        """
+        self.prepare()
+        with self._lock:
+            if self._writer is None:
+                self._writer = writing_engine(self.place)
+            engine = self._writer
+
+            def attempt(retried: bool) -> R:
+                with transaction(engine, durable) as connection:
+                    if checked and self._lease is not None:
+                        leases.check(connection, self._lease)
+                    return do(connection, retried)
+
+            return tried_anew(self.place, self._patience, attempt)
+
+    def forget(self, optuna_id: int) -> None:
+        """Delete the own rows of one of Optuna's studies, which is still there."""
+
+        def do(connection: sa.Connection, _retried: bool) -> None:
+            studies.remove(connection, optuna_id)
+
+        if self.read(lambda connection: studies.find(connection, optuna_id), None) is not None:
+            self.write(do)
+
+    def close(self) -> None:
+        """Let the connections go. Whoever uses it again connects again."""
+        with self._lock:
+            for engine in (self._reader, self._writer):
+                if engine is not None:
+                    engine.dispose()
+            self._reader = self._writer = None
