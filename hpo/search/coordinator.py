@@ -84,7 +84,7 @@ class Coordinator:
         its process, since it would otherwise take a place among those in flight for ever.
         """
         if self._closed or slot not in self._slots or slot in self._fenced:
-            return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True)
+            return refusal(news)
         with self._busy(), self._live.batch():
             verdicts: dict[int, Verdict] = {}
             for index in sorted(range(len(news)), key=lambda i: news[i].number):
@@ -369,3 +369,8 @@ class Coordinator:
         self._run["seconds"] = round(self._seconds(now), 3)
         self._live.set_run(self._run)
         self._live.flush()
+
+
+def refusal(news: Sequence[News]) -> Answer:
+    """The answer to a slot that is not, or no longer, one of ours: it ends, and nothing of its news is believed."""
+    return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True, refused=True)

@@ -71,13 +71,14 @@ class Answer:
     """The coordinator's answer to one exchange.
 
     verdicts: one for each Report sent, in their order. wait: seconds until asking again makes sense when there is
-    nothing to train now. over: the slot ends.
+    nothing to train now. over: the slot ends. refused: nothing of what it told was believed.
     """
 
     verdicts: tuple[Verdict, ...] = ()
     assignments: tuple[Assignment, ...] = ()
     wait: float = 0.0
     over: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpo import __version__
+from hpo.errors import HpoError, mask
 from hpo.loader import Reference, run_file
-from hpo.search.coordinator import Coordinator
+from hpo.search.coordinator import Coordinator, refusal
 from hpo.search.live import LiveStudy
 from hpo.search.messages import Answer, Lost, News, Snapshot
 from hpo.search.plan import SearchPlan
 from hpo.tuning.files import TrialFiles
+from hpo.tuning.line import Start
 from hpo.tuning.source import StudySource
+
+if TYPE_CHECKING:
+    from hpo.tuning.runner import RunPlan
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,10 @@ class SlotPlace:
 
 
 class CoordinatorActor:
-    """What slots and driver call. It opens the study in its own process; nobody else writes to it."""
+    """What slots and driver call. It opens the study in its own process; nobody else writes to it.
+
+    After a fault of ours, or once nothing can be written any more, it says why and refuses everyone.
+    """
 
     def __init__(
         self,
@@ -45,6 +55,13 @@ class CoordinatorActor:
     ) -> None:
         # Ctrl-C in a terminal reaches every process of its group; only the driver decides what it means
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._given = (packed_plan, source, run, files, plugins)
+        self._places: dict[str, SlotPlace] = {}
+        self._fault: str | None = None
+
+    def open(self) -> None:
+        """Open the study. Raises what opening a storage raises."""
+        packed_plan, source, run, files, plugins = self._given
         for plugin in plugins:
             run_file(Path(plugin.source), "plugins")
         plan: SearchPlan = pickle.loads(packed_plan)  # may hold entries that the plugins have just registered
@@ -54,10 +71,10 @@ class CoordinatorActor:
         self._opened = source.open()
         live = LiveStudy(self._opened.study, plan, self._opened.flush, files.log_text, self._opened.batch)
         self._coordinator = Coordinator(live, plan, run)
-        self._places: dict[str, SlotPlace] = {}
+        self._last = self._coordinator.snapshot()
 
     def adopted(self) -> list[int]:
-        """Numbers of the trials of a dead run that go on in this one."""
+        """Numbers of the trials that a dead run or coordinator left, which go on in this one."""
         return self._coordinator.adopted
 
     def enter(self, slot: str, place: SlotPlace) -> None:
@@ -71,15 +88,12 @@ class CoordinatorActor:
 
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
-        try:
-            return self._coordinator.exchange(slot, news, free, holds)
-        except Exception as error:
-            self._coordinator.fail(f"the coordinator failed: {type(error).__name__}: {error}")
-            raise
+        return self._sound(lambda: self._coordinator.exchange(slot, news, free, holds)) or refusal(news)
 
     def wants_slot(self, live_slots: int) -> tuple[bool, bool]:
         """Whether one more slot would find work, and whether the sweep is over."""
-        return self._coordinator.wants_slot(live_slots), self._coordinator.is_over()
+        asked = self._sound(lambda: (self._coordinator.wants_slot(live_slots), self._coordinator.is_over()))
+        return asked or (False, True)
 
     def node_of(self, slot: str) -> str | None:
         """The node a slot started on, None before it did."""
@@ -88,14 +102,16 @@ class CoordinatorActor:
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """A slot is gone: put its trials back; their numbers."""
-        return self._coordinator.lost(slot, lost)
+        return self._sound(lambda: self._coordinator.lost(slot, lost)) or []
 
     def tick(self) -> Snapshot:
         """The snapshot to draw; kills the slots whose trial is past its timeout."""
-        snapshot, late = self._coordinator.tick()
-        for slot in late:
-            self._kill(slot)
-        return snapshot
+        ticked = self._sound(self._coordinator.tick)
+        if ticked is not None:
+            self._last, late = ticked
+            for slot in late:
+                self._kill(slot)
+        return self._seen()
 
     def drain(self, why: str) -> None:
         """Start nothing more; trials in flight are put back at their next report."""
@@ -107,9 +123,30 @@ class CoordinatorActor:
 
     def close(self, why: str) -> Snapshot:
         """End the run and leave the storage with everything written."""
-        snapshot = self._coordinator.close(why)
-        self._opened.close()
-        return snapshot
+        faulty = self._fault is not None
+        try:  # also after a fault: what can still be put back is
+            self._last = self._coordinator.close(why)
+            self._opened.close()
+        except Exception as error:
+            if not faulty:
+                self._fault = _sentence(error)
+        return self._seen()
+
+    def _sound(self, do: Callable[[], R]) -> R | None:
+        """What `do` returns; None, and from then on always None, when it raised."""
+        if self._fault is None:
+            try:
+                return do()
+            except Exception as error:
+                self._fault = _sentence(error)
+                for slot in self._places:  # a slot that is silent would train on for nothing
+                    self._kill(slot)
+        return None
+
+    def _seen(self) -> Snapshot:
+        """The newest snapshot, with the fault in it when there is one; the trials that ended are told once."""
+        seen, self._last = self._last, replace(self._last, ended=(), warnings=())
+        return seen if self._fault is None else replace(seen, failure=self._fault, over=True, running=0)
 
     def _kill(self, slot: str) -> None:
         place = self._places.get(slot)
@@ -117,11 +154,23 @@ class CoordinatorActor:
             ray.kill(place.actor)
 
 
-def start_coordinator(
-    plan: SearchPlan, source: StudySource, run: Mapping[str, Any], files: TrialFiles, plugins: Sequence[Reference] = ()
-) -> Any:
-    """The actor's handle. It takes no CPU of the slots and lives and dies with the driver."""
+def _sentence(error: Exception) -> str:
+    """Our own errors speak for themselves; any other is a fault of ours."""
+    text = mask(" ".join(str(error).split()))[:500]
+    return text if isinstance(error, HpoError) else f"the coordinator failed: {type(error).__name__}: {text}"
+
+
+def coordinators(plan: RunPlan) -> Start:
+    """How a run's coordinators are started: actors that take no CPU of the slots and live and die with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote: Any = ray.remote(CoordinatorActor)
     placed = remote.options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
-    return placed.remote(pickle.dumps(plan), source, {**run, "pid": os.getpid()}, files, plugins)
+    packed = pickle.dumps(plan.search)
+
+    def start(death: str | None, seconds: float) -> Any:
+        run = {**plan.run, "pid": os.getpid()}
+        if death is not None:
+            run["seconds"] = seconds
+        return placed.remote(packed, plan.source, run, plan.files, plan.plugins)
+
+    return start

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hpo.errors import Interrupted, SweepFailed
+from hpo.errors import HpoError, Interrupted, SweepFailed
 from hpo.search.messages import Snapshot
 from hpo.search.plan import SearchPlan
 from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
+from hpo.tuning.line import Line
 from hpo.tuning.source import StudySource
 
 TICK = 0.2  # seconds between two looks at the sweep
@@ -94,36 +95,41 @@ def _leave() -> None:
 class Watcher:
     """The driver's eye: looks at the coordinator several times a second while Tune runs, draws, and stops the run."""
 
-    def __init__(self, coordinator: Any, show: Callable[[Snapshot], None], signals: Signals) -> None:
-        self._coordinator = coordinator
+    def __init__(self, show: Callable[[Snapshot], None], say: Callable[[str], None], signals: Signals) -> None:
         self._show = show
+        self._say = say
         self._signals = signals
         self._looked = 0.0
         self._drained = False
-        self.dead: str | None = None
+        self._tune_trials: Sequence[Any] = ()
+        self.dead: HpoError | None = None
         self.last: Snapshot | None = None
 
-    def look(self) -> None:
-        """One look, at most every TICK seconds."""
+    def look(self, line: Line, tune_trials: Sequence[Any]) -> None:
+        """One look, at most every TICK seconds. tune_trials: Tune's own of this run, each a slot."""
+        self._tune_trials = tune_trials
         if self.dead or time.monotonic() - self._looked < TICK:
             return
-        import ray
-
         self._looked = time.monotonic()
         try:
-            self._stop_if_asked()
-            self.last = ray.get(self._coordinator.tick.remote())
-        except ray.exceptions.RayActorError:
-            self.dead = "the coordinator's process died"
-        except ray.exceptions.RayTaskError as error:
-            self.dead = f"the coordinator failed: {' '.join(str(error.cause).split())[:300]}"
+            if self._signals.received is not None and not self._drained:
+                self._drained = True
+                line.drain(self._signals.why)
+            self.last = line.tick()
+        except HpoError as error:
+            self.dead = error
         else:
             self._show(self.last)
 
-    def _stop_if_asked(self) -> None:
-        if self._signals.received is not None and not self._drained:
-            self._drained = True
-            self._coordinator.drain.remote(self._signals.why)
+    def coordinator_died(self, how: str) -> None:
+        """Stop every slot: its trials go on in new ones, which only the next coordinator may hand out."""
+        import ray
+
+        self._say(f"the coordinator: {how}; starting another, trials in flight go on from their checkpoints")
+        for trial in self._tune_trials:
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
 
     @property
     def finished(self) -> bool:
@@ -136,47 +142,42 @@ def run(plan: RunPlan, show: Callable[[Snapshot], None], say: Callable[[str], No
 
     Raises SweepFailed with the reason, Interrupted after a signal. Either way nothing of the run is left RUNNING.
     """
-    import ray
+    from hpo.tuning.actor import coordinators
 
-    from hpo.tuning.actor import start_coordinator
-
-    coordinator = start_coordinator(plan.search, plan.source, plan.run, plan.files, plan.plugins)
-    watcher = Watcher(coordinator, show, signals)
+    watcher = Watcher(show, say, signals)
+    line = Line(coordinators(plan), watcher.coordinator_died)
     folder = Path(tempfile.mkdtemp(prefix="hpo-tune-"))
     try:
         from hpo.tuning.tune_loop import fit  # imports ray.tune while the coordinator's process starts
 
-        adopted = ray.get(coordinator.adopted.remote())
+        adopted = line.adopted()
         if adopted:
             say(f"going on with interrupted trials {', '.join(map(str, adopted))}")
         signals.check()
-        fit(coordinator, plan, watcher, folder)
-    except ray.exceptions.RayActorError as error:
-        watcher.dead = f"the coordinator's process died: {' '.join(str(error).split())[:300]}"
+        fit(line, plan, watcher, folder)
+    except SweepFailed as error:
+        watcher.dead = error
     finally:
-        last = _close(coordinator, watcher, signals.why)
+        last = _close(line, watcher, signals.why)
         shutil.rmtree(folder, ignore_errors=True)
     if last is not None:
         show(last)
     return _outcome(last, watcher, signals)
 
 
-def _close(coordinator: Any, watcher: Watcher, why: str) -> Snapshot | None:
-    import ray
-
+def _close(line: Line, watcher: Watcher, why: str) -> Snapshot | None:
     if watcher.dead is not None:
         return None
     try:
-        last: Snapshot = ray.get(coordinator.close.remote(why), timeout=CLOSE_TIMEOUT)
-        return last
-    except (ray.exceptions.RayError, TimeoutError) as error:
-        watcher.dead = f"the study could not be closed: {' '.join(str(error).split())[:300]}"
+        return line.close(why, CLOSE_TIMEOUT)
+    except (HpoError, TimeoutError) as error:
+        watcher.dead = SweepFailed(f"the study could not be closed: {' '.join(str(error).split())[:300]}")
         return None
 
 
 def _outcome(last: Snapshot | None, watcher: Watcher, signals: Signals) -> Snapshot:
     if last is None:
-        raise SweepFailed(watcher.dead or "the run ended without a word")
+        raise watcher.dead or SweepFailed("the run ended without a word")
     if last.failure is not None:
         raise SweepFailed(last.failure)
     if signals.received is not None:

@@ -1,27 +1,36 @@
-"""Our Searcher: Tune asks it for slots, not for trials. Trials are the coordinator's."""
+"""Our Searcher: Tune asks it for slots, not for trials. Trials are the coordinator's.
+
+Tune pickles it, so it holds plain data and a key; the driver's line to the coordinator stays in this module.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
-import ray
 from ray.tune.search import Searcher
 
+from hpo.errors import HpoError
 from hpo.search.messages import Lost
 from hpo.tuning.cluster import SlotResources, fits, node_answers
+from hpo.tuning.line import Line
 from hpo.tuning.slot import SlotWork
 
 FITS_COUNTED_EVERY = 2.0  # seconds
+LINES: dict[str, Line] = {}
+ENDED = Lost("process", "its slot ended without it")  # after a clean end there is nothing to put back
 
 
 class SlotSearcher(Searcher):
-    """Suggests a slot while one more would find work and fits on the cluster. Only plain data and handles here:
-    Tune pickles it."""
+    """Suggests a slot while one more would find work and fits on the cluster. key: of its line in LINES.
 
-    def __init__(self, coordinator: Any, work: SlotWork, resources: SlotResources) -> None:
+    Once the line is dead it suggests nothing more; the Watcher hears of that too, and says why.
+    """
+
+    def __init__(self, key: str, work: SlotWork, resources: SlotResources) -> None:
         super().__init__(metric="value", mode="max")
-        self._coordinator = coordinator
+        self._key = key
         self._work = work
         self._resources = resources
         self._live: set[str] = set()
@@ -30,14 +39,18 @@ class SlotSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any | None:
         """A slot's config, None for "not now", or FINISHED."""
-        wanted, over = ray.get(self._coordinator.wants_slot.remote(len(self._live)))
+        line = LINES[self._key]
+        try:
+            wanted, over = line.wants_slot(len(self._live))
+        except HpoError:
+            wanted, over = False, True
         if over and not self._live:
             return Searcher.FINISHED
         # with no slot alive None would make Tune sleep for minutes; a slot that does not fit yet is waited for properly
         if self._live and (not wanted or len(self._live) >= self._room()):
             return None
         self._live.add(trial_id)
-        return {"slot": trial_id, "work": self._work, "coordinator": self._coordinator}
+        return {"slot": trial_id, "work": self._work, "coordinator": line.actor}
 
     def _room(self) -> int:
         if time.monotonic() - self._counted_at > FITS_COUNTED_EVERY:
@@ -48,16 +61,18 @@ class SlotSearcher(Searcher):
         """A slot ended by itself, or its process or node died."""
         del result
         self._live.discard(trial_id)
-        if not error:
-            lost = Lost("process", "its slot ended without it")  # after a clean end there is nothing to put back
-        else:
-            node = ray.get(self._coordinator.node_of.remote(trial_id))
-            node_died = node is not None and not node_answers(node)
-            lost = Lost("node", "its node died") if node_died else Lost("process", "killed from outside, or by a crash")
-        ray.get(self._coordinator.lost.remote(trial_id, lost))
+        line = LINES[self._key]
+        with contextlib.suppress(HpoError):
+            line.lost(trial_id, _died(line.node_of(trial_id)) if error else ENDED)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep resumes from SQL."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as above."""
+
+
+def _died(node: str | None) -> Lost:
+    if node is not None and not node_answers(node):
+        return Lost("node", "its node died")
+    return Lost("process", "killed from outside, or by a crash")

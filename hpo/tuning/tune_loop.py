@@ -13,8 +13,9 @@ from typing import Any
 
 from ray import tune
 
+from hpo.tuning.line import Line
 from hpo.tuning.runner import RunPlan, Watcher
-from hpo.tuning.searcher import SlotSearcher
+from hpo.tuning.searcher import LINES, SlotSearcher
 from hpo.tuning.slot import Slot, SlotWork
 
 _WATCHERS: dict[str, Watcher] = {}
@@ -28,8 +29,8 @@ class Look(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """One look at the sweep."""
-        del iteration, trials, info
-        _WATCHERS[self._key].look()
+        del iteration, info
+        _WATCHERS[self._key].look(LINES[self._key], trials)
 
 
 class EndWhenOver(tune.Stopper):
@@ -48,17 +49,17 @@ class EndWhenOver(tune.Stopper):
         return _WATCHERS[self._key].finished
 
 
-def fit(coordinator: Any, plan: RunPlan, watcher: Watcher, folder: Path) -> None:
+def fit(line: Line, plan: RunPlan, watcher: Watcher, folder: Path) -> None:
     """Run slots until the coordinator has no more work. Tune's own words are swallowed."""
     key = str(folder)
-    _WATCHERS[key] = watcher
+    _WATCHERS[key], LINES[key] = watcher, line
     device = "cuda" if plan.resources.gpus > 0 else "cpu"
     work = SlotWork(plan.job, plan.files, device, threads=max(1, int(plan.resources.cpus)), isolate=plan.isolate)
     resources = tune.PlacementGroupFactory([plan.resources.as_ray])
     tuner = tune.Tuner(
         tune.with_resources(Slot, resources),
         tune_config=tune.TuneConfig(
-            search_alg=SlotSearcher(coordinator, work, plan.resources),
+            search_alg=SlotSearcher(key, work, plan.resources),
             num_samples=-1,
             reuse_actors=False,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -78,4 +79,4 @@ def fit(coordinator: Any, plan: RunPlan, watcher: Watcher, folder: Path) -> None
             warnings.simplefilter("ignore")
             tuner.fit()
     finally:
-        del _WATCHERS[key]
+        del _WATCHERS[key], LINES[key]
