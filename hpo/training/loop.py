@@ -113,7 +113,7 @@ def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.
         if not isinstance(net, nn.Module):
             raise UserError(f"task.model: must return a torch.nn.Module, returned {type(net).__name__}")
         unread = tuple(f"model.{path}" for path in read.unread(read.paths()))
-    config.initializer.apply(net)
+    config.initializer.apply(net, config.seed)
     for regularizer in config.regularization.values():
         regularizer.prepare(net)
     return net.to(device).train(), unread

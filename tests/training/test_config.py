@@ -31,6 +31,10 @@ SECTIONS: dict[str, Registry[Any]] = {
 ENTRIES = [(section, name) for section, registry in SECTIONS.items() for name in registry]
 
 
+CONDITIONAL = {"schedule.warmup_steps", "optimizer.nesterov", "initializer.bias_value", "initializer.negative_slope"}
+"""Paths that are legal only with certain others."""
+
+
 def own_task(**changes: Any) -> Task:
     x, y = np.zeros((4, 3), np.float32), np.array([0, 1, 0, 1])
     return Task(**{"train": (x, y), "val": (x, y), "model": lambda config: config, **changes})
@@ -103,8 +107,8 @@ def test_a_config_is_its_paths(data: st.DataObject) -> None:
         section = path.split(".")[0]
         if path in chosen or (section in names and names[section] not in what.entries):
             continue
-        if path in {"schedule.warmup_steps", "optimizer.nesterov"} or path.count(".") == 2:
-            continue  # legal only with certain others
+        if path in CONDITIONAL or path.count(".") == 2:
+            continue
         if data.draw(st.booleans()):
             chosen[path] = data.draw(values_of(what.kind, what))
     config = with_paths(TrainingConfig(), chosen)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from hpo.training.initializers import Initializer, initializers
+from pydantic import Field
 
-if TYPE_CHECKING:
-    from torch import nn
+from hpo.training.anatomy import Kind
+from hpo.training.initializers import Bias, Initializer, initializers
 
 
 @initializers("default")
 class Default(Initializer):
-    """What each module draws for itself when it is built; biases too."""
+    """What each module draws for itself when it is built; biases too, unless `bias` says otherwise."""
 
-    def apply(self, net: nn.Module) -> None:
-        del net  # its modules have drawn their weights already
+    kinds: ClassVar[frozenset[Kind]] = frozenset()
+    bias: Bias = Field("default", description="biases of all layers with weights: 0, as built, or bias_value")

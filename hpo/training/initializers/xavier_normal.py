@@ -10,7 +10,7 @@ from hpo.lazy import torch
 from hpo.training.initializers import Initializer, initializers
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 @initializers("xavier_normal")
@@ -19,5 +19,5 @@ class XavierNormal(Initializer):
 
     gain: float = Field(1.0, gt=0, description="factor of the standard deviation")
 
-    def fill(self, weight: Tensor) -> None:
-        torch.nn.init.xavier_normal_(weight, gain=self.gain)
+    def fill(self, weight: Tensor, generator: Generator) -> None:
+        torch.nn.init.xavier_normal_(weight, self.gain, generator)
