@@ -47,7 +47,7 @@ class Hyperband(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's HyperbandPruner, with `max_resource` where the option says auto."""
-        from optuna.pruners import HyperbandPruner
+        """Optuna's decisions, with `max_resource` where the option says auto."""
+        from hpo.search.pruning.hyperband import IndexedHyperband
 
-        return HyperbandPruner(**(self.options() | {"max_resource": self._most(max_resource)}))
+        return IndexedHyperband(**(self.options() | {"max_resource": self._most(max_resource)}))

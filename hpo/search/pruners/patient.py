@@ -33,8 +33,8 @@ class Patient(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's PatientPruner."""
-        from optuna.pruners import PatientPruner
+        """Optuna's PatientPruner, with reasons."""
+        from hpo.search.pruning.alone import ExplainedPatience
 
         inner = None if self.wrapped is None else self.wrapped.build(max_resource)
-        return PatientPruner(inner, patience=self.patience, min_delta=self.min_delta)
+        return ExplainedPatience(inner, patience=self.patience, min_delta=self.min_delta)

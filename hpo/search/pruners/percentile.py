@@ -25,7 +25,7 @@ class Percentile(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's PercentilePruner."""
-        from optuna.pruners import PercentilePruner
+        """The decisions of Optuna's PercentilePruner."""
+        from hpo.search.pruning.percentile import IndexedPercentile
 
-        return PercentilePruner(**self.options())
+        return IndexedPercentile(**self.options())

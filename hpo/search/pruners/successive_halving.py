@@ -46,7 +46,7 @@ class SuccessiveHalving(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's SuccessiveHalvingPruner."""
-        from optuna.pruners import SuccessiveHalvingPruner
+        """The decisions of Optuna's SuccessiveHalvingPruner."""
+        from hpo.search.pruning.halving import IndexedHalving
 
-        return SuccessiveHalvingPruner(**self.options())
+        return IndexedHalving(**self.options())

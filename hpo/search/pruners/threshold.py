@@ -32,7 +32,7 @@ class Threshold(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's ThresholdPruner."""
-        from optuna.pruners import ThresholdPruner
+        """Optuna's ThresholdPruner, with reasons."""
+        from hpo.search.pruning.alone import ExplainedThreshold
 
-        return ThresholdPruner(**self.options())
+        return ExplainedThreshold(**self.options())

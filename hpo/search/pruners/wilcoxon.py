@@ -27,7 +27,7 @@ class Wilcoxon(Pruner):
 
     @override
     def make(self, max_resource: int | None) -> BasePruner:
-        """Optuna's WilcoxonPruner."""
-        from optuna.pruners import WilcoxonPruner
+        """Optuna's WilcoxonPruner, with reasons."""
+        from hpo.search.pruning.alone import ExplainedWilcoxon
 
-        return WilcoxonPruner(**self.options())
+        return ExplainedWilcoxon(**self.options())
