@@ -8,9 +8,11 @@ threads, the value to compare with, and a digest of itself. A value that the swe
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -19,21 +21,25 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hpo import __version__, yaml12
-from hpo.errors import NotFound, NotReproduced, UserError
+from hpo.errors import HpoError, NotFound, NotReproduced, UserError
 from hpo.loader import digest, find_file, run_file
 from hpo.schema import Frozen, check, flatten, nest
 from hpo.search import attributes
-from hpo.studies import best_trials, opened, stored_sweep, trial_numbers
+from hpo.studies import best_trials, opened, stored_sweep, trial_numbers, whoami
 from hpo.sweep import Sweep
 from hpo.sweep.reading import fill_environment, read_file, read_override
 from hpo.sweep.trained import trained_by
 from hpo.training.paths import canonical
+from hpo.whole_file import whole_file
 
 if TYPE_CHECKING:
     import optuna
     from torch import nn
 
+    from hpo.storage import StudyRecords
     from hpo.training.again import Again
+
+log = logging.getLogger("hpo.export")
 
 FORMAT = 1
 _HEAD = "# Written by `hpo export`; `hpo train {file}` trains it again and compares. Edited by hand it is refused.\n"
@@ -87,8 +93,10 @@ def export_best(
     objectives without `trial`.
     """
     if isinstance(study, str):
-        with opened(study, storage) as (found, _):
-            return export_best(found, path, trial=trial)
+        with opened(study, storage) as (found, place):
+            exported = export_best(found, path, trial=trial)
+            _note(exported, Path(path).absolute(), place.records(study))
+            return exported
     stored = stored_sweep(study)
     chosen = _chosen(study, trial)
     sweep = Sweep.from_dict(stored["keys"], Path(stored["folder"]))
@@ -114,7 +122,8 @@ def export_best(
     exported = check(Exported, {**content, "digest": digest_of(content)})
     target = Path(path)
     text = _HEAD.format(file=target.name) + yaml12.dump(exported.model_dump())
-    _write(target, text)
+    with whole_file(target, "--output") as file:
+        file.write(text.encode())
     return exported
 
 
@@ -153,15 +162,12 @@ def _versions() -> dict[str, str]:
     return {"hpo": __version__, "torch": version("torch"), "python": platform.python_version()}
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    fresh = path.with_name(f".{path.name}.new")
+def _note(exported: Exported, path: Path, records: StudyRecords) -> None:
+    """In SQL, where there is the right to write; without it the export is as good."""
     try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise UserError(f"--output: {path} cannot be written: {error.strerror}") from None
+        records.add_export(exported.trial, str(path), exported.digest, whoami(), datetime.now(UTC))
+    except HpoError as error:
+        log.warning("the export was not noted with the study: %s", error)
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import socket
@@ -213,6 +214,15 @@ def all_statuses(storage: str | None) -> tuple[list[StudyStatus], str]:
         # an empty server is not given Optuna's tables for being looked at: `optuna` makes them
         names = found.study_names()
         return [status(optuna.load_study(study_name=name, storage=found.optuna)) for name in names], found.place
+
+
+def whoami() -> str:
+    """`user@host`: who is at work here, for what is kept with a study."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def trial_folder(url: str) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import dashboard, exporting, launching, listing, studies
+from hpo.cli import dashboard, database, exporting, launching, listing, studies
 from hpo.cli._door import Door
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ for command in (
     studies.trials,
     studies.best,
     studies.studies,
+    studies.log,
     exporting.export,
     exporting.report,
     exporting.train,
@@ -52,6 +53,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.command("list")(listing.list_)
+app.add_typer(database.app, name="db")
 
 
 def main() -> None:

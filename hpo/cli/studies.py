@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,12 +67,19 @@ def studies(storage: o.Storage = None, as_json: o.Json = False) -> None:
 def trials(
     name: o.Name,
     trial: Annotated[int | None, typer.Argument(help="show one trial in full, by its number", metavar="N")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="write a table: .csv or .parquet", metavar="FILE")
+    ] = None,
+    curves: Annotated[bool, typer.Option("--curves", help="with -o: a row for each reported value")] = False,
     storage: o.Storage = None,
     as_json: o.Json = False,
 ) -> None:
-    """List a study's trials, or show one with its curve, reason and log."""
+    """List a study's trials, show one with its curve, reason and log, or write them all to a table."""
     from hpo.studies import opened, trial_numbers
 
+    if output is not None:
+        put(str(_write_table(name, output, curves, storage)))
+        return
     with opened(name, storage) as (study, _):
         found = study.get_trials(deepcopy=False)
         if trial is None:
@@ -82,6 +91,31 @@ def trials(
             put_json(frozen_data(found[trial]))
         else:
             put(_one_trial(found[trial]))
+
+
+def _write_table(name: str, output: Path, curves: bool, storage: str | None) -> Path:
+    from hpo.studies import opened
+    from hpo.studies import status as status_of
+    from hpo.trial_table import write_curves, write_trials
+
+    with opened(name, storage) as (study, place):
+        if not curves:
+            return write_trials(study, output)
+        return write_curves(study, status_of(study).metrics[0], place.records(name).metrics(), output)
+
+
+def log(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
+    """Say what the study's runs did, oldest first: launched, resumed, trials put back, taken over, ended."""
+    from hpo.studies import opened
+
+    with opened(name, storage) as (_, place):
+        events = place.records(name).events()
+    if as_json:
+        put_json([{**asdict(event), "moment": event.moment} for event in events])
+    elif not events:
+        say(f"study {name!r} has no events: hpo never ran it")
+    for event in () if as_json else events:
+        put(f"{event.moment.astimezone().isoformat(sep=' ', timespec='seconds')}  {event.text}")
 
 
 def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:

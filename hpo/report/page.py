@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -17,7 +16,6 @@ import plotly.graph_objects as go
 from optuna.study import Study
 from plotly.offline import get_plotlyjs
 
-from hpo.errors import UserError
 from hpo.report import tables
 from hpo.report.history import plot_history
 from hpo.report.importances import plot_importances
@@ -28,6 +26,7 @@ from hpo.report.pareto_front import plot_pareto_front
 from hpo.report.reading import Objective, objectives, spec_of
 from hpo.report.slices import plot_slices
 from hpo.report.timeline import plot_timeline
+from hpo.whole_file import whole_file
 
 # the tools are named, because plotly's own choice may hold one that would send the data away
 _CONFIG = {
@@ -54,24 +53,10 @@ def write_report(study: Study, path: str | os.PathLike[str], *, title: str | Non
     the network and works for any Optuna study: empty, failed, running, with several objectives. Text from the study
     cannot act as markup, and passwords in URLs are masked. Raises UserError when `path` cannot be written.
     """
-    target = Path(path).absolute()
     page = render(study, title=title)
-    try:
-        # a reader, or a kill, never meets half a page
-        handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise UserError(f"{target}: the report cannot be written there: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(draft, 0o666 & ~umask)
-        os.replace(draft, target)
-    except OSError as error:
-        Path(draft).unlink(missing_ok=True)
-        raise UserError(f"{target}: the report cannot be written there: {error.strerror}") from error
-    return target
+    with whole_file(path, "report") as file:
+        file.write(page.encode("utf-8"))
+    return Path(path).absolute()
 
 
 def render(study: Study, *, title: str | None = None) -> str:

@@ -1,0 +1,66 @@
+"""Which tables a database has, and bringing our own to the newest form: what `hpo db` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpo.errors import NotFound, UserError
+from hpo.storage import migrations
+from hpo.storage.optuna_schema import look_into
+from hpo.storage.place import Place, check_place, read_url
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """Revisions of the tables at a place, None where there are none.
+
+    place: for printing. optuna: of Optuna's. own: of hpo's beside them; newest: the one that this hpo works with.
+    """
+
+    place: str
+    optuna: str | None
+    own: str | None
+    newest: str
+
+
+def schemas(url: str) -> Schemas:
+    """What is there. Creates nothing. Raises UserError when the database cannot be reached, NotFound for no file."""
+    place = _existing(url)
+    stored = look_into(place)
+    return Schemas(str(place), stored and stored.revision, migrations.current(place), migrations.head())
+
+
+def upgrade(url: str) -> Schemas:
+    """Bring hpo's own tables to the newest revision, make them where there are none; what there was before.
+
+    Optuna's tables are left alone. Raises UserError where Optuna has none yet, and as `schemas`.
+    """
+    before = schemas(url)
+    if before.optuna is None:
+        raise UserError(f"storage: {before.place} has no studies yet; the first launch makes all tables")
+    migrations.upgrade(_existing(url))
+    return before
+
+
+def check(url: str) -> Schemas:
+    """What is there, when hpo's own tables are what this hpo would make.
+
+    Raises UserError when they are not, with the first difference and all of them as a hint, and as `schemas`.
+    """
+    differences = migrations.check(_existing(url))
+    if differences:
+        raise UserError(
+            f"storage: hpo's tables in {_existing(url)} are not what this hpo would make: {differences[0]}",
+            hint="\n".join(differences),
+        )
+    return schemas(url)
+
+
+def _existing(url: str) -> Place:
+    place = read_url(url)
+    check_place(place)
+    if not place.exists:
+        raise NotFound(
+            f"no database at {place}", hint="hpo launch makes one; --storage URL or HPO_STORAGE name another"
+        )
+    return place
