@@ -15,7 +15,8 @@ from optuna.storages._rdb import storage as optuna_rdb
 
 from hpo.errors import UserError
 from hpo.storage import migrations
-from hpo.storage.engine import BUSY_SECONDS, engine_options, explain, prepare_sqlite
+from hpo.storage.dialects import BUSY_SECONDS
+from hpo.storage.engine import engine_options, explain, prepare_sqlite
 from hpo.storage.own import leases
 from hpo.storage.own.leases import Lease
 from hpo.storage.place import Place

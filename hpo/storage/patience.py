@@ -18,8 +18,6 @@ log = logging.getLogger("hpo.storage")
 
 PATIENCE_SECONDS = 120.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
-# Operational errors that waiting does not cure.
-_LASTING = ("no such table", "no such column", "readonly database", "no column named")
 
 
 def tried_anew(place: Place, patience: float, attempt: Callable[[bool], R]) -> R:
@@ -34,7 +32,7 @@ def tried_anew(place: Place, patience: float, attempt: Callable[[bool], R]) -> R
             result = attempt(failures > 0)
             break
         except sa.exc.DBAPIError as error:
-            if not _may_pass(error, failures) or time.monotonic() > gives_up:
+            if not _may_pass(error, place, failures) or time.monotonic() > gives_up:
                 raise StorageLost(
                     f"storage: {place} does not take what is written: {first_line(error, place)}",
                     "what was told before is stored; resume the sweep when the database is well again",
@@ -49,9 +47,9 @@ def tried_anew(place: Place, patience: float, attempt: Callable[[bool], R]) -> R
     return result
 
 
-def _may_pass(error: sa.exc.DBAPIError, failures: int) -> bool:
+def _may_pass(error: sa.exc.DBAPIError, place: Place, failures: int) -> bool:
     if isinstance(error, sa.exc.IntegrityError):
         # a study deleted, or a name or row inserted, between our look and our write: the next look sees it
         return failures < 5
     passing = isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)) or error.connection_invalidated
-    return passing and not any(lasting in str(error.orig) for lasting in _LASTING)
+    return passing and not any(lasting in str(error.orig).lower() for lasting in place.dialect.lasting)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from hpo.errors import UserError, nearest
+from hpo.storage.dialects import DIALECTS, SCHEMES, Dialect
 
-SCHEMES = {
-    "sqlite": "sqlite",
-    "postgresql": "postgresql+psycopg",
-    "postgres": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-}
-"""What a URL may begin with, and the SQLAlchemy driver it means."""
-
-EXAMPLES = "sqlite:///hpo.db or postgresql://user@host/database"
+EXAMPLES = "sqlite:///hpo.db, postgresql://user@host/database or mysql://user@host/database"
+PASSWORD, PASSWORD_FILE = "HPO_STORAGE_PASSWORD", "HPO_STORAGE_PASSWORD_FILE"
+"""Environment variables that give the password where a URL has a user and none."""
+_SECRET = re.compile("password|passwd", re.IGNORECASE)
 _MAGIC = b"SQLite format 3\0"
 # SQLite's write-ahead log shares memory between processes, which these cannot give
 _NETWORK = {
@@ -45,6 +42,11 @@ class Place:
     url: sa.URL
 
     @property
+    def dialect(self) -> Dialect:
+        """What kind of database it is."""
+        return DIALECTS[self.url.get_backend_name()]
+
+    @property
     def file(self) -> Path | None:
         """The SQLite file, absolute; None for a server."""
         return Path(str(self.url.database)) if self.url.get_backend_name() == "sqlite" else None
@@ -55,13 +57,16 @@ class Place:
         return self.file is None or self.file.exists()
 
     def __str__(self) -> str:
-        query = {key: "***" if "password" in key.lower() else value for key, value in self.url.query.items()}
+        query = {key: "***" if _SECRET.search(key) else value for key, value in self.url.query.items()}
         shown = self.url.set(drivername=self.url.get_backend_name(), query=query)
         return shown.render_as_string(hide_password=True).replace("%2A", "*").replace("%2F", "/")
 
+    def __repr__(self) -> str:
+        return f"Place({str(self)!r})"
+
     def clean(self, text: str) -> str:
         """`text` without this place's password, for messages that come from a driver."""
-        secrets = [self.url.password, *(v for k, v in self.url.query.items() if "password" in k.lower())]
+        secrets = [self.url.password, *(v for k, v in self.url.query.items() if _SECRET.search(k))]
         for secret in secrets:
             if secret:
                 text = text.replace(str(secret), "***")
@@ -71,7 +76,10 @@ class Place:
 def resolve(url: str) -> str:
     """The absolute form of a storage URL, its password included: a relative SQLite path hangs on the working directory.
 
-    Raises UserError for an unknown scheme, `:memory:`, and anything that cannot be read as a URL. Touches no disk.
+    A server's URL with a user and no password gets it from the environment: HPO_STORAGE_PASSWORD, or the file that
+    HPO_STORAGE_PASSWORD_FILE names, without the newline at its end. Nothing else of the disk is touched.
+    Raises UserError for an unknown scheme, `:memory:`, anything that cannot be read as a URL, and a file that cannot be
+    read.
     """
     return read_url(url).url.render_as_string(hide_password=False)
 
@@ -84,13 +92,14 @@ def read_url(url: str) -> Place:
     if scheme not in SCHEMES:
         near = nearest(scheme, SCHEMES)
         question = f"; did you mean {near!r}?" if near else ";"
-        raise UserError(f"storage: unknown URL scheme {scheme!r}{question} (allowed: postgresql, sqlite)")
+        allowed = ", ".join(sorted(DIALECTS))
+        raise UserError(f"storage: unknown URL scheme {scheme!r}{question} (allowed: {allowed})")
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise UserError(f"storage: this {scheme} URL cannot be read; write {EXAMPLES}") from None
-    parsed = parsed.set(drivername=SCHEMES[scheme])
-    return _sqlite(parsed) if scheme == "sqlite" else _server(parsed)
+    parsed = parsed.set(drivername=SCHEMES[scheme].driver)
+    return _server(parsed) if SCHEMES[scheme].module else _sqlite(parsed)
 
 
 def _sqlite(url: sa.URL) -> Place:
@@ -106,8 +115,24 @@ def _server(url: sa.URL) -> Place:
     if "@" in (url.host or ""):
         raise UserError("storage: a password that holds @ must have it written as %40")
     if not url.database:
-        raise UserError(f"storage: {Place(url)} names no database; write postgresql://user@host/database")
+        raise UserError(f"storage: {Place(url)} names no database; write {url.get_backend_name()}://user@host/database")
+    if url.username and url.password is None:
+        url = url.set(password=_password())
     return Place(url)
+
+
+def _password() -> str | None:
+    """From the environment; None where it says nothing, and the driver may find one itself."""
+    if PASSWORD in os.environ:
+        return os.environ[PASSWORD]
+    file = os.environ.get(PASSWORD_FILE)
+    if not file:
+        return None
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserError(f"storage: {PASSWORD_FILE} names {file!r}, which cannot be read: {reason}") from None
 
 
 def check_place(place: Place) -> None:
@@ -119,11 +144,12 @@ def check_place(place: Place) -> None:
     if place.file is not None:
         _check_file(place.file)
         return
+    dialect = place.dialect
     try:
-        importlib.import_module("psycopg")
+        importlib.import_module(str(dialect.module))
     except ImportError:  # also where its C library is missing
         raise UserError(
-            f"storage: {place} needs psycopg, which is not installed; pip install 'hpo[postgres]'"
+            f"storage: {place} needs {dialect.module}, which is not installed; pip install 'hpo[{dialect.extra}]'"
         ) from None
 
 

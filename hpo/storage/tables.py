@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.storage.dialects import DIALECTS
 
 Row = dict[str, Any]
 
@@ -135,10 +136,5 @@ def to_local(moment: dt.datetime | None) -> dt.datetime | None:
 
 
 def upsert(cells: Cells, dialect: str) -> sa.Insert:
-    """Insert or overwrite rows of `cells`; one statement for any number of rows. dialect: sqlite or postgresql."""
-    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect]
-    statement: Any = insert(cells.table)
-    statement = statement.values({column: sa.bindparam(column) for column in (*cells.keys, *cells.values)})
-    overwritten = {column: statement.excluded[column] for column in cells.values}
-    done: sa.Insert = statement.on_conflict_do_update(index_elements=list(cells.keys), set_=overwritten)
-    return done
+    """Insert or overwrite rows of `cells`; one statement for any number of rows. dialect: SQLAlchemy's name."""
+    return DIALECTS[dialect].upsert(cells.table, cells.keys, cells.values)

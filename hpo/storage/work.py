@@ -48,7 +48,7 @@ _NEWER = (
     .where(TRIALS.c.study_id == sa.bindparam("study"), TRIALS.c.trial_id > sa.bindparam("last"))
     .limit(1)
 )
-_INSERT = sa.insert(TRIALS).returning(TRIALS.c.trial_id)
+_INSERT = sa.insert(TRIALS)
 
 
 def insert_study(
@@ -57,8 +57,7 @@ def insert_study(
     """Make a study with its user attributes; gives its id. Raises DuplicatedStudyError."""
     if connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)).scalar() is not None:
         raise DuplicatedStudyError(f"Another study with name '{name}' already exists.")
-    query = sa.insert(STUDIES).values(study_name=name).returning(STUDIES.c.study_id)
-    study_id = int(connection.execute(query).scalar_one())
+    study_id = _id_of(connection.execute(sa.insert(STUDIES).values(study_name=name)))
     connection.execute(
         sa.insert(DIRECTIONS),
         [{"study_id": study_id, "objective": n, "direction": direction} for n, direction in enumerate(directions)],
@@ -126,7 +125,7 @@ class NewTrial:
                     return Inserted(other, others[:n] + others[n + 1 :], Batch())
         draft, number = self._draft, len(study.trials) + len(others)
         row = trial_row(study.id, number, draft.state, draft.datetime_start, draft.datetime_complete)
-        trial_id = int(connection.execute(_INSERT, row).scalar_one())
+        trial_id = _id_of(connection.execute(_INSERT, row))
         rows = Batch()
         rows.trials[trial_id] = row
         rows.put_all((cells, {**cell, "trial_id": trial_id}) for cells, cell in self._cells)
@@ -135,6 +134,12 @@ class NewTrial:
         trial = evolve(draft)
         trial.number, trial._trial_id = number, trial_id
         return Inserted(trial, others, rows)
+
+
+def _id_of(inserted: sa.CursorResult[Any]) -> int:
+    key = inserted.inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def _empty(now: datetime) -> FrozenTrial:

@@ -20,13 +20,14 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.storage.batch import Batch, Change
+from hpo.storage.batch import ALL_CELLS, Batch, Change
+from hpo.storage.dialects import dialect_of
 from hpo.storage.engine import transaction, writing_engine
 from hpo.storage.own import leases
 from hpo.storage.own.leases import Lease
 from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
 from hpo.storage.place import Place
-from hpo.storage.tables import OF_STUDIES, OF_TRIALS, STUDIES, TRIALS, upsert
+from hpo.storage.tables import STUDIES, TRIALS, upsert
 
 R = TypeVar("R")
 
@@ -72,7 +73,7 @@ class Writer:
         self._place = place
         self._patience = patience
         self._lease = lease
-        self._upserts = {cells: upsert(cells, self.engine.dialect.name) for cells in (*OF_TRIALS, *OF_STUDIES)}
+        self._upserts = {cells: upsert(cells, self.engine.dialect.name) for cells in ALL_CELLS}
         self._unsynced = Batch()
         self._synced_at = time.monotonic()
         self._reconnected = False
@@ -180,12 +181,8 @@ class Writer:
         missing = ids - set(connection.execute(query).scalars())
         for trial_id in sorted(missing):
             connection.execute(sa.insert(TRIALS), {"trial_id": trial_id, **batch.trials[trial_id]})
-        if missing and connection.dialect.name == "postgresql":
-            sequence = sa.func.pg_get_serial_sequence("trials", "trial_id")
-            highest = sa.select(sa.func.max(TRIALS.c.trial_id)).scalar_subquery()
-            connection.execute(
-                sa.select(sa.func.setval(sequence, sa.func.greatest(highest, sa.func.nextval(sequence))))
-            )
+        if missing:
+            dialect_of(connection).ids_were_given(connection, TRIALS.c.trial_id)
 
 
 @functools.cache

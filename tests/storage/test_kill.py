@@ -28,6 +28,8 @@ def _run(url: str, budget: int, kill_after: float | None) -> list[list[str]]:
     lines: list[list[str]] = []
     timer: threading.Timer | None = None
     for line in child.stdout:
+        if not line.endswith("\n"):
+            break  # killed in the middle of a word
         lines.append(line.split())
         if timer is None and kill_after is not None and lines[-1][0] == "told":
             timer = threading.Timer(kill_after, child.kill)

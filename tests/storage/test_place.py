@@ -29,9 +29,9 @@ def test_postgresql_means_psycopg_3(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("hpo.db", "'hpo.db' is not a database URL; write sqlite:///hpo.db or postgresql"),
-        ("sqlit:///hpo.db", "unknown URL scheme 'sqlit'; did you mean 'sqlite'? (allowed: postgresql, sqlite)"),
-        ("redis://host/0", "unknown URL scheme 'redis'; (allowed: postgresql, sqlite)"),
+        ("hpo.db", "'hpo.db' is not a database URL; write sqlite:///hpo.db, postgresql"),
+        ("sqlit:///hpo.db", "unknown URL scheme 'sqlit'; did you mean 'sqlite'? (allowed: mysql, postgresql, sqlite)"),
+        ("redis://host/0", "unknown URL scheme 'redis'; (allowed: mysql, postgresql, sqlite)"),
         (
             "postgresql+psycopg2://host/db",
             "unknown URL scheme 'postgresql+psycopg2'; did you mean 'postgresql+psycopg'?",

@@ -1,0 +1,240 @@
+"""What differs from one kind of database to the next, in one place: the rest of this room asks these facts.
+
+A new kind is one class here and its line in `DIALECTS`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from hpo.errors import UserError
+
+BUSY_SECONDS = 30.0
+"""How long SQLite waits for another process's lock before a transaction is tried anew."""
+CONNECT_SECONDS = 10
+# A server whose machine vanished says nothing: a lock may take 50 s by MySQL's default, an answer no longer than this.
+_SILENT_SECONDS = 60
+
+
+class Dialect:
+    """A kind of database; what is not overridden is a server that keeps everything as it was written.
+
+    driver: SQLAlchemy's name of dialect and driver; schemes: what a URL may begin with.
+    module, extra: what is imported to reach it, and hpo's extra that installs it; None where Python has it.
+    lasting: parts of messages, in small letters, of operational errors that waiting does not cure.
+    longest_text: bytes that a TEXT column holds, None without a limit.
+    whole_seconds: whether moments lose their fractions.
+    """
+
+    driver: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]]
+    module: ClassVar[str | None] = None
+    extra: ClassVar[str | None] = None
+    lasting: ClassVar[tuple[str, ...]] = ()
+    longest_text: ClassVar[int | None] = None
+    whole_seconds: ClassVar[bool] = False
+
+    def options(self) -> dict[str, Any]:
+        """Keywords of `create_engine` for an engine that anybody may use."""
+        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+
+    def reader(self, url: sa.URL) -> sa.Engine:
+        """An engine whose every transaction sees one state of the database."""
+        return sa.create_engine(url, isolation_level="REPEATABLE READ", **self.options())
+
+    def looker(self, url: sa.URL) -> sa.Engine:
+        """As `reader`, without a pool, and changing nothing of the database."""
+        return sa.create_engine(url, isolation_level="REPEATABLE READ", poolclass=sa.NullPool, **self.options())
+
+    def writer(self, url: sa.URL) -> sa.Engine:
+        """An engine with one connection. It does not ping: what fails is tried anew by the writer.
+
+        Each statement sees what was committed before it, so that what is read under a lock is not older than the lock.
+        """
+        options = {**self.options(), "pool_pre_ping": False}
+        engine = sa.create_engine(url, isolation_level="READ COMMITTED", pool_size=1, max_overflow=0, **options)
+        sa.event.listen(engine, "connect", lambda connection, _: self.connected(connection))
+        return engine
+
+    def connected(self, connection: Any) -> None:
+        """Called with the driver's own connection for each new one of `writer`."""
+
+    def before_begin(self, connection: sa.Connection, durable: bool) -> None:
+        """Called with a connection of `writer` outside a transaction; durable: its commit waits for the disk."""
+
+    def after_begin(self, connection: sa.Connection, durable: bool) -> None:
+        """As `before_begin`, at the beginning of the transaction."""
+
+    def table_options(self, _connection: sa.Connection) -> dict[str, str]:
+        """What Optuna's tables need besides what Optuna says, to tell keys apart letter by letter."""
+        return {}
+
+    def keys_are_exact(self, _connection: sa.Connection) -> bool:
+        """Whether Optuna's tables, which somebody else may have made, tell keys apart letter by letter."""
+        return True
+
+    def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
+        """Insert rows of these columns, or overwrite `values` of those that have the same `keys`."""
+        raise NotImplementedError
+
+    def ids_were_given(self, connection: sa.Connection, column: sa.Column[Any]) -> None:
+        """Called after rows were inserted with ids of our choice: the database's own next one must be greater."""
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Raises ValueError for a row that the database would refuse, and a whole batch with it."""
+        if self.longest_text is None:
+            return
+        for column, value in row.items():
+            if isinstance(value, str) and len(value.encode()) > self.longest_text:
+                name = row.get("key") or row.get("param_name")
+                raise ValueError(
+                    f"{name!r} is {len(value.encode())} bytes long as JSON; {self.driver.partition('+')[0]} holds "
+                    f"{self.longest_text} ({column})"
+                )
+
+    def moment(self, moment: dt.datetime) -> dt.datetime:
+        """A moment as it will be read back."""
+        return moment.replace(microsecond=0) if self.whole_seconds else moment
+
+
+class SQLite(Dialect):
+    """A file, in the write-ahead log, under which readers never wait."""
+
+    driver = "sqlite"
+    schemes = ("sqlite",)
+    lasting = ("no such table", "no such column", "readonly database", "no column named")
+
+    def options(self) -> dict[str, Any]:
+        return {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+
+    def reader(self, url: sa.URL) -> sa.Engine:
+        return self._engine(url, "BEGIN", self._log_ahead)
+
+    def looker(self, url: sa.URL) -> sa.Engine:
+        return self._engine(url, "BEGIN", self._begin_ourselves, poolclass=sa.NullPool)
+
+    def writer(self, url: sa.URL) -> sa.Engine:
+        return self._engine(url, "BEGIN IMMEDIATE", self._log_ahead, pool_size=1, max_overflow=0)
+
+    def _engine(self, url: sa.URL, begin: str, connected: Callable[[Any], None], **options: Any) -> sa.Engine:
+        engine = sa.create_engine(url, **self.options(), **options)
+        sa.event.listen(engine, "connect", lambda connection, _: connected(connection))
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+    def _begin_ourselves(self, connection: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late for a snapshot
+
+    def _log_ahead(self, connection: Any) -> None:
+        self._begin_ourselves(connection)
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            file = connection.execute("PRAGMA database_list").fetchone()[2]
+            raise UserError(
+                f"storage: {file!r} cannot have SQLite's write-ahead log (its journal mode stays {mode!r}); "
+                "use another path or postgresql://user@host/database"
+            )
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    def before_begin(self, connection: sa.Connection, durable: bool) -> None:
+        level = "FULL" if durable else "NORMAL"
+        if connection.info.get("synchronous") != level:
+            raw: Any = connection.connection.dbapi_connection
+            raw.execute(f"PRAGMA synchronous={level}")
+            connection.info["synchronous"] = level
+
+    def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
+        return _on_conflict(sqlite.insert(table), keys, values)
+
+
+class PostgreSQL(Dialect):
+    """By psycopg 3."""
+
+    driver = "postgresql+psycopg"
+    schemes = ("postgresql", "postgres", "postgresql+psycopg")
+    module, extra = "psycopg", "postgres"
+
+    def options(self) -> dict[str, Any]:
+        watch = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS, **watch}}
+
+    def connected(self, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION synchronous_commit TO off")
+        connection.commit()
+
+    def after_begin(self, connection: sa.Connection, durable: bool) -> None:
+        if durable:
+            connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
+
+    def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
+        return _on_conflict(postgresql.insert(table), keys, values)
+
+    def ids_were_given(self, connection: sa.Connection, column: sa.Column[Any]) -> None:
+        sequence = sa.func.pg_get_serial_sequence(column.table.name, column.name)
+        highest = sa.select(sa.func.max(column)).scalar_subquery()
+        connection.execute(sa.select(sa.func.setval(sequence, sa.func.greatest(highest, sa.func.nextval(sequence)))))
+
+
+class MySQL(Dialect):
+    """MySQL and MariaDB by PyMySQL. Whether a commit waits for the disk is one setting of the whole server there."""
+
+    driver = "mysql+pymysql"
+    schemes = ("mysql", "mariadb", "mysql+pymysql", "mariadb+pymysql")
+    module, extra = "pymysql", "mysql"
+    lasting = ("unknown column", "command denied")
+    longest_text = 2**16 - 1
+    whole_seconds = True
+
+    def options(self) -> dict[str, Any]:
+        # a lenient server would cut what is too long, and say nothing
+        strict = "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_TRANS_TABLES')"
+        arguments = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": _SILENT_SECONDS,
+            "write_timeout": _SILENT_SECONDS,
+            "init_command": strict,
+        }
+        # a connection that was idle for `wait_timeout` is closed by the server
+        return {"pool_pre_ping": True, "connect_args": arguments}
+
+    def table_options(self, connection: sa.Connection) -> dict[str, str]:
+        dialect: Any = connection.dialect
+        collation = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+        return {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": collation}
+
+    def keys_are_exact(self, connection: sa.Connection) -> bool:
+        query = (
+            "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
+            "AND table_name IN ('trial_params', 'trial_user_attributes') AND column_name IN ('param_name', 'key') "
+            "AND collation_name IN ('utf8mb4_nopad_bin', 'utf8mb4_0900_bin')"
+        )
+        return bool(connection.execute(sa.text(query)).scalar_one() == 2)
+
+    def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
+        statement = mysql.insert(table).values({column: sa.bindparam(column) for column in (*keys, *values)})
+        return statement.on_duplicate_key_update({column: statement.inserted[column] for column in values})
+
+
+def _on_conflict(insert: Any, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
+    statement = insert.values({column: sa.bindparam(column) for column in (*keys, *values)})
+    overwritten = {column: statement.excluded[column] for column in values}
+    done: sa.Insert = statement.on_conflict_do_update(index_elements=list(keys), set_=overwritten)
+    return done
+
+
+DIALECTS: dict[str, Dialect] = {dialect.schemes[0]: dialect for dialect in (SQLite(), PostgreSQL(), MySQL())}
+"""By SQLAlchemy's name of the dialect."""
+
+SCHEMES = {scheme: dialect for dialect in DIALECTS.values() for scheme in dialect.schemes}
+"""What a storage URL may begin with."""
+
+
+def dialect_of(connection: sa.Connection | sa.Engine) -> Dialect:
+    """The kind of database at the other end."""
+    return DIALECTS[connection.dialect.name]
