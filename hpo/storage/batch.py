@@ -5,10 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from optuna.trial import TrialState
 
+from hpo.storage.own.events import EVENTS
+from hpo.storage.own.metrics import METRICS
 from hpo.storage.tables import OF_STUDIES, OF_TRIALS, PARAMS, Cells, Row
+
+ALL_CELLS = (*OF_TRIALS, *OF_STUDIES, METRICS, EVENTS)
+"""Everything that a batch may hold rows of."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,16 @@ class Batch:
         self.trials: dict[int, Row] = {}
         """Whole trial rows by id: only filled where they may have to be written again."""
         self.states: dict[int, Change] = {}
-        self.cells: dict[Cells, dict[tuple[object, ...], Row]] = {}
+        self.cells: dict[Cells, dict[tuple[Any, ...], Row]] = {}
+        """Rows by key, whose first part says whose they are: the id of a trial or of a study, an event's own UUID."""
 
     def put(self, cells: Cells, row: Row) -> None:
         """Add a row; it takes the place of an older one of the same key."""
         self.cells.setdefault(cells, {})[tuple([row[name] for name in cells.keys])] = row
+
+    def put_metrics(self, trial_id: int, rows: Iterable[Row]) -> None:
+        """Add what a trial reports besides the objective: the rows name it by its number, the batch by its id."""
+        self.cells.setdefault(METRICS, {}).update({(trial_id, row["step"], row["name"]): row for row in rows})
 
     def put_all(self, rows: Iterable[tuple[Cells, Row]]) -> None:
         """Put several rows, each beside the columns it sets."""
@@ -81,20 +92,20 @@ class Batch:
     def trial_ids(self) -> set[int]:
         """Trials with a change in here."""
         ids = set(self.states)
-        for cells in OF_TRIALS:
-            ids.update(row["trial_id"] for row in self.cells.get(cells, {}).values())
+        for cells in (*OF_TRIALS, METRICS):
+            ids.update(key[0] for key in self.cells.get(cells, ()))
         return ids
 
     def study_ids(self) -> set[int]:
         """Studies with a changed attribute in here."""
-        return {row["study_id"] for cells in OF_STUDIES for row in self.cells.get(cells, {}).values()}
+        return {key[0] for cells in OF_STUDIES for key in self.cells.get(cells, ())}
 
     def holds(self, cells: Cells, *key: object) -> bool:
         """Whether a row of this key waits in here."""
         return key in self.cells.get(cells, {})
 
     def without(self, trial_ids: set[int], study_ids: set[int]) -> Batch:
-        """A batch of everything that belongs to none of these."""
+        """A batch of everything that belongs to none of these; events are of runs and stay."""
         rest = Batch()
         rest.trials = {key: row for key, row in self.trials.items() if key not in trial_ids}
         rest.states = {key: change for key, change in self.states.items() if key not in trial_ids}

@@ -6,7 +6,7 @@ import copy
 import json
 import uuid
 from collections.abc import Container, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,9 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.storage import loader, tables, work
 from hpo.storage.batch import Change
 from hpo.storage.memory import StudyMemory
+from hpo.storage.own import studies
+from hpo.storage.own.events import EVENTS
 from hpo.storage.own.leases import Lease
+from hpo.storage.own.metrics import metric_row
+from hpo.storage.own.studies import IDENTITY
 from hpo.storage.place import read_url
-from hpo.storage.tables import PARAMS, REPORTS, STUDY_SYSTEM, STUDY_USER, TRIAL_SYSTEM, TRIAL_USER, VALUES, Cells
+from hpo.storage.tables import PARAMS, REPORTS, STUDY_SYSTEM, STUDY_USER, TRIAL_SYSTEM, TRIAL_USER, VALUES, Cells, Row
 from hpo.storage.write_behind import WriteBehind
 
 _OPEN = frozenset({TrialState.RUNNING, TrialState.WAITING})
@@ -37,7 +41,8 @@ class BatchedStorage(WriteBehind, BaseStorage):
     - a final state with its values, and all that was written before it: before the call returns, on disk; inside
       `batch()`: when the outermost block ends;
     - parameters: with the next of these, at the latest when `flush` returns or `batch()` ends;
-    - everything else (intermediate values, attributes): with the next of these, at the latest after `lag` seconds.
+    - everything else (intermediate values, metrics, attributes, events): with the next of these, at the latest after
+      `lag` seconds.
 
     Others may write to the same tables. New trials, final states and attributes of theirs are seen within
     `refresh_every` seconds and stay; a trial that they finished takes no more changes (UpdateFinishedTrialError).
@@ -166,6 +171,39 @@ class BatchedStorage(WriteBehind, BaseStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set_trial_attr(TRIAL_SYSTEM, trial_id, key, value)
+
+    def report_metrics(self, trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Everything a trial reports at a step besides the objective. Expects the own tables to be there.
+
+        Raises UpdateFinishedTrialError.
+        """
+        self._check_alive()
+        study = self._home(trial_id)
+        own = self._own_id(study)
+        with self._mem:
+            number = study.changeable(trial_id).number
+            rows = [metric_row(own, number, step, name, value) for name, value in metrics.items()]
+            self._pending.put_metrics(trial_id, rows)
+            study.ours.add(trial_id)
+
+    def log_event(self, row: Row) -> None:
+        """One event, as `events.event_row` makes it. Expects the own tables to be there."""
+        self._check_alive()
+        with self._mem:
+            self._pending.put(EVENTS, row)
+
+    def _own_id(self, study: StudyMemory) -> int:
+        """The study's id in `hpo_studies`, where it is registered when it is asked for first."""
+        lease = self._lease
+        if study.own_id is None and lease is not None and study.user_attrs.get(IDENTITY) == lease.study_uuid:
+            study.own_id = lease.study
+        if study.own_id is None:
+            now = datetime.now(UTC)
+            with self._db:
+                study.own_id, _ = self._commit(
+                    lambda connection, _: studies.register(connection, study.id, study.name, now), durable=True
+                )
+        return study.own_id
 
     def _set_trial_attr(self, cells: Cells, trial_id: int, key: str, value: Any) -> None:
         self._check_alive()

@@ -34,6 +34,8 @@ class StudyMemory:
         self.directions: list[StudyDirection] = study.directions
         self.user_attrs: dict[str, Any] = study.user_attrs
         self.system_attrs: dict[str, Any] = study.system_attrs
+        self.own_id: int | None = None
+        """Its id in `hpo_studies`, once that is known."""
         self.trials: list[FrozenTrial] = []
         self.open: set[int] = set()
         """Ids of trials that are not finished."""

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TypeVar
 
 import sqlalchemy as sa
+from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.storage import migrations
 from hpo.storage.engine import engine_options, explain, transaction, writing_engine
-from hpo.storage.own import leases, studies
+from hpo.storage.own import events, leases, metrics, studies
 from hpo.storage.own.leases import Lease
 from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
 from hpo.storage.place import Place
+from hpo.storage.tables import STUDIES, TRIALS, Row, upsert
 
 R = TypeVar("R")
+
+_TRIAL = (
+    sa.select(TRIALS.c.number, TRIALS.c.state, TRIALS.c.study_id, STUDIES.c.study_name)
+    .join(STUDIES, STUDIES.c.study_id == TRIALS.c.study_id)
+    .where(TRIALS.c.trial_id == sa.bindparam("trial"))
+    .with_for_update(key_share=True, of=TRIALS)
+)
 
 
 class OwnTables:
@@ -39,6 +49,8 @@ class OwnTables:
 
         Raises UserError when the database cannot be reached or written, or the tables are of another revision.
         """
+        if self._usable:
+            return
         with self._lock:
             if not self._usable:
                 found = migrations.current(self.place) or migrations.upgrade(self.place)
@@ -87,6 +99,29 @@ class OwnTables:
                     return do(connection, retried)
 
             return tried_anew(self.place, self._patience, attempt)
+
+    def report_metrics(self, trial_id: int, step: int, reported: Mapping[str, float], now: datetime) -> None:
+        """What a trial reports besides the objective, in a transaction of its own.
+
+        Raises UpdateFinishedTrialError, KeyError for a trial that is not there, and ValueError.
+        """
+
+        def do(connection: sa.Connection, _retried: bool) -> None:
+            trial = connection.execute(_TRIAL, {"trial": trial_id}).one_or_none()
+            if trial is None:
+                raise KeyError(f"No trial with trial_id {trial_id} exists.")
+            if trial.state.is_finished():
+                raise UpdateFinishedTrialError(f"Trial#{trial.number} has already finished and can not be updated.")
+            study, _ = studies.register(connection, trial.study_id, trial.study_name, now)
+            rows = [metrics.metric_row(study, trial.number, step, *item) for item in reported.items()]
+            if rows:
+                connection.execute(upsert(metrics.METRICS, connection.dialect.name), rows)
+
+        self.write(do, durable=False)
+
+    def log_event(self, row: Row) -> None:
+        """An event, as `events.event_row` makes it, in a transaction of its own."""
+        self.write(lambda connection, _: events.write(connection, row), durable=False)
 
     def forget(self, optuna_id: int) -> None:
         """Delete the own rows of one of Optuna's studies, which is still there."""

@@ -17,7 +17,7 @@ from hpo.storage.own.metrics import Curves
 from hpo.storage.own.runs import Holder, RunFacts, RunRecord
 from hpo.storage.own.sweeps import SweepRecord
 from hpo.storage.own_tables import OwnTables
-from hpo.storage.tables import STUDIES, upsert
+from hpo.storage.tables import STUDIES
 
 R = TypeVar("R")
 
@@ -106,13 +106,8 @@ class StudyRecords:
         self, kind: str, text: str, now: datetime, *, trial: int | None = None, run: int | None = None
     ) -> None:
         """Note what was done: `kind` in one word, `text` in a sentence. run: its id, of the lease that was taken."""
-        made: dict[str, object] = {}
-
-        def do(connection: sa.Connection, study: int) -> None:
-            made.update(made or events.event_row(study, run, kind, text, trial, now))  # one UUID for all attempts
-            connection.execute(upsert(events.EVENTS, connection.dialect.name), made)
-
-        self._write(now, do)
+        made = events.event_row(0, run, kind, text, trial, now)  # one UUID for all attempts
+        self._write(now, lambda connection, study: events.write(connection, {**made, "study": study}))
 
     def events(self, after: int = 0) -> list[EventRecord]:
         """What its runs did, in order; only those whose id is greater than `after`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna.study import StudyDirection
 from hpo.errors import NotFound, Refused
 from hpo.storage.batched import BatchedStorage
 from hpo.storage.optuna_schema import look_into, prepare_database
+from hpo.storage.own.events import event_row
 from hpo.storage.own.leases import Lease
 from hpo.storage.own_tables import OwnTables
 from hpo.storage.place import Place, check_place, read_url
@@ -109,6 +111,35 @@ class StudyStorage:
         if not self.exists(name):
             raise NotFound(f"study {name!r} does not exist in {self.place}")
         return StudyRecords(name, self._own)
+
+    def report_metrics(self, trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Everything that a trial reports at a step besides the objective; NaN and infinities are kept.
+
+        Goes with the trial's intermediate values: at the latest after half a second, before its end is committed.
+        Reporting the same step again overwrites. Raises UpdateFinishedTrialError, and ValueError for a name or a step
+        that the database cannot hold.
+        """
+        storage = self.optuna
+        self._own.prepare()
+        if isinstance(storage, BatchedStorage):
+            storage.report_metrics(trial_id, step, metrics)
+        else:
+            self._own.report_metrics(trial_id, step, metrics, datetime.now(UTC))
+
+    def log_event(self, kind: str, text: str, trial: int | None = None) -> None:
+        """Note what the run of this storage's lease did, at the latest half a second from now.
+
+        kind: one word; text: a sentence, in which passwords are masked; trial: a number. Raises ValueError without a
+        lease: `records(name).log_event` notes events of any study.
+        """
+        if self._lease is None:
+            raise ValueError("an event needs a run: open the storage with the lease of one")
+        row = event_row(self._lease.study, self._lease.run, kind, text, trial, datetime.now(UTC))
+        storage = self.optuna
+        if isinstance(storage, BatchedStorage):
+            storage.log_event(row)
+        else:
+            self._own.log_event(row)
 
     def delete_study(self, name: str) -> None:
         """Remove a study with all its trials and own rows. Raises NotFound when there is none."""

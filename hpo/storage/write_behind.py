@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from optuna.study._frozen import FrozenStudy
 
 from hpo.storage import loader, news
 from hpo.storage.batch import Batch
 from hpo.storage.engine import explain, reading_engine
 from hpo.storage.memory import StudyMemory
 from hpo.storage.own.leases import Lease
+from hpo.storage.own.studies import IDENTITY
 from hpo.storage.patience import PATIENCE_SECONDS
 from hpo.storage.place import Place
 from hpo.storage.refusals import Fenced, StorageLost
@@ -159,7 +161,7 @@ class WriteBehind:
 
     def _take_in(self, asked: news.Question, found: news.News) -> None:
         study = self._studies[asked.study_id]
-        if found.study is None or found.study.study_name != study.name:
+        if found.study is None or not _is_same(study, found.study):
             self._forget(study.id)
             return
         news.merge(study, found, self._pending, asked.stale)
@@ -221,6 +223,12 @@ class WriteBehind:
         for trial_id in study.trial_ids() if study is not None else ():
             self._homes.pop(trial_id, None)
             self._stale.discard(trial_id)
+
+
+def _is_same(known: StudyMemory, found: FrozenStudy) -> bool:
+    """Whether a study is still the one in memory: one made anew may have the old one's name and, on SQLite, its id."""
+    before, now = (attrs.get(IDENTITY) for attrs in (known.user_attrs, found.user_attrs))
+    return found.study_name == known.name and (before is None or now is None or before == now)
 
 
 def _nothing(_connection: sa.Connection, _retried: bool) -> None:

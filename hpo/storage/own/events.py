@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hpo.storage.own.base import Base, long_text, plain, table, words
-from hpo.storage.tables import Cells, Row
+from hpo.storage.tables import Cells, Row, upsert
 
 
 class EventRow(Base):
@@ -58,6 +58,11 @@ def event_row(study: int, run: int | None, kind: str, text: str, trial: int | No
         "trial": trial,
         "text": plain(text),
     }
+
+
+def write(connection: sa.Connection, row: Row) -> None:
+    """Add an event; one of the same UUID is not added twice."""
+    connection.execute(upsert(EVENTS, connection.dialect.name), row)
 
 
 def read(connection: sa.Connection, study: int, after: int = 0) -> list[EventRecord]:
