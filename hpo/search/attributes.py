@@ -12,6 +12,7 @@ RESOURCE = "hpo:resource"  # int: what the pruner took for `auto`, so that it ha
 SEED = "seed"  # int: what the trial trains with, at every attempt
 ATTEMPT = "attempt"  # int: how many times it was started
 REASON = "reason"  # str: why it is FAIL or PRUNED, or was put back
+CHECKPOINT = "checkpoint"  # str: where its last checkpoint lies, if it is kept
 LOG = "log"  # str: the file with its prints, warnings and traceback
 METRICS = "metrics"  # {name: last value}: everything reported besides the objective
 BEST_STEP = "best_step"  # int: the step of its value where the objective is taken at its best

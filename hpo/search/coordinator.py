@@ -13,7 +13,18 @@ from typing import Any
 
 from hpo.search import attributes
 from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
-from hpo.search.messages import Answer, Assignment, Crashed, Finished, Lost, News, Report, Snapshot, TrialEnd
+from hpo.search.messages import (
+    Answer,
+    Assignment,
+    Checkpointed,
+    Crashed,
+    Finished,
+    Lost,
+    News,
+    Report,
+    Snapshot,
+    TrialEnd,
+)
 from hpo.search.plan import SearchPlan
 from hpo.search.states import FINAL, Event, State
 from hpo.training import Verdict
@@ -52,6 +63,7 @@ class Coordinator:
         self._warnings: list[str] = []
         self._fails_in_a_row = 0
         self._read_checked = False
+        self._trouble_told = False
         self._draining: str | None = None
         self._stopping_since: float | None = None
         self._failure: str | None = None
@@ -96,7 +108,8 @@ class Coordinator:
             self._live.flush()
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report))
         busy = bool(self._of(slot))
-        return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over())
+        drop = self._live.keeping.take_drop()  # of ends that are durable now
+        return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over(), drop=drop)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
@@ -234,6 +247,8 @@ class Coordinator:
         try:
             if isinstance(item, Report):
                 return self._reported(one, item)
+            if isinstance(item, Checkpointed):
+                return self._checkpointed(one, item)
             if isinstance(item, Finished):
                 self._close(one, self._live.finish(one, item.metrics))
                 self._check_read(item)
@@ -258,6 +273,13 @@ class Coordinator:
         if self._stopping or self._full:
             one.put_back_told = True
             return Verdict.PUT_BACK
+        return Verdict.GO_ON
+
+    def _checkpointed(self, one: OpenTrial, item: Checkpointed) -> Verdict:
+        one.checkpoint = item.where
+        if item.trouble is not None and not self._trouble_told:
+            self._trouble_told = True
+            self._warnings.append(f"a checkpoint of trial {one.number} was not written, it goes on: {item.trouble}")
         return Verdict.GO_ON
 
     def _crashed(self, one: OpenTrial, item: Crashed) -> None:

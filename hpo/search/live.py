@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import UserError
 from hpo.search import attributes
+from hpo.search.keeping import Keeping
 from hpo.search.messages import Assignment, TrialEnd
 from hpo.search.plan import SearchPlan
 from hpo.search.samplers import seeded
@@ -51,6 +52,7 @@ class OpenTrial:
 
     started: on the clock of the caller. last_step: of this attempt. metrics: the last value of each, of all attempts.
     misfit: why it cannot be trained at all, for a trial that somebody enqueued with values that do not fit.
+    checkpoint: where its last checkpoint lies.
     """
 
     trial: optuna.Trial
@@ -62,6 +64,7 @@ class OpenTrial:
     metrics: dict[str, float] = field(default_factory=dict)
     misfit: str | None = None
     put_back_told: bool = False
+    checkpoint: str | None = None
 
     @property
     def number(self) -> int:
@@ -103,6 +106,7 @@ class LiveStudy:
         self.limit = plan.sampler.limit(plan.space)
         self.counts: Counter[State] = Counter()
         self.best: TrialEnd | None = None
+        self.keeping = Keeping(plan.keep, plan.objectives[0])
         self._stopped = False
         self._points: set[frozenset[tuple[str, str]]] = set()
         self.recount()
@@ -122,6 +126,7 @@ class LiveStudy:
             if state in FINAL:
                 self.counts[state] += 1
                 self._consider(trial, state)
+        self.keeping.hear(trial for trial in self._trials() if trial.state.is_finished())
 
     def adopt(self) -> list[int]:
         """Put all RUNNING trials back, to be asked again under their own numbers; these, lowest first."""
@@ -298,10 +303,13 @@ class LiveStudy:
             one.trial.set_user_attr(attributes.BEST_STEP, best_step)
         if reason is not None or attributes.REASON in one.known.user_attrs:
             one.trial.set_user_attr(attributes.REASON, reason or "")
+        if one.checkpoint is not None:
+            one.trial.set_user_attr(attributes.CHECKPOINT, one.checkpoint)
         self._tell(one, values)
         self.counts[one.status.state] += 1
         told = self.study._storage.get_trial(one.trial._trial_id)
         self._consider(told, one.status.state)
+        self.keeping.hear([told])
         return _trial_end(told, one.status.state, reason)
 
     def _tell(self, one: OpenTrial, values: list[float] | None) -> None:

@@ -49,7 +49,17 @@ class Released:
     attempt: int
 
 
-News = Report | Finished | Crashed | Released
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """What is new of an attempt's checkpoints: where they lie, and why one could not be written, if that happened."""
+
+    number: int
+    attempt: int
+    where: str | None = None
+    trouble: str | None = None
+
+
+News = Report | Finished | Crashed | Released | Checkpointed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,8 @@ class Answer:
     """The coordinator's answer to one exchange.
 
     verdicts: one for each Report sent, in their order. wait: seconds until asking again makes sense when there is
-    nothing to train now. over: the slot ends. refused: nothing of what it told was believed.
+    nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials whose
+    checkpoints are to be deleted now.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -79,6 +90,7 @@ class Answer:
     wait: float = 0.0
     over: bool = False
     refused: bool = False
+    drop: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

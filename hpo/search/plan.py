@@ -32,6 +32,7 @@ class SearchPlan:
     trials, seconds: the budget of the whole study. slots: how many may run at once, None for as many as fit.
     timeout: wall seconds of a trial since its last start. retries: of a trial whose code raised.
     max_in_a_row: FAILs in a row that end the sweep. unread_ends: whether a parameter that is never read is an error.
+    keep: of how many best trials the checkpoints are kept, besides the last that ended.
     """
 
     study: str
@@ -48,6 +49,7 @@ class SearchPlan:
     retries: int = 0
     max_in_a_row: int = 10
     unread_ends: bool = False
+    keep: int = 0
 
     def in_flight(self, slots: int) -> int:
         """How many trials may be open at once, so that the sampler still learns from what has ended.

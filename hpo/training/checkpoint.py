@@ -1,66 +1,170 @@
-"""One trial's checkpoint on disk: whole or not there, and safe to load."""
+"""A trial's checkpoints: whole or not there, safe to load, and never replaced by an older attempt's."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from hpo.errors import UserError
 from hpo.lazy import torch
+from hpo.training.places import Place, place_at
 
 log = logging.getLogger("hpo.training")
 
+EVERY = 10.0  # seconds: what a dead process costs at most, at the price of a file now and then
+KEEP = 1  # the winner's weights are at hand when the sweep ends, for two files of disk: its own and the last one's
+
+_NAME = re.compile(r"(\d+)\.(\d+)\.pt")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds. step: of the last report before it; state: its tensors lie on the CPU."""
+
+    step: int
+    state: dict[str, Any]
+
 
 class CheckpointFile:
-    """A file that holds the last saved state. Its folder is made at the first save.
+    """A file that holds the last saved state. path: on a disk, or a URL of fsspec's.
 
     The file is replaced in one move after its bytes have reached the disk, so a process that dies while saving leaves
     the one before. It is loaded with `weights_only=True`: a file made by someone else can run no code.
+    trouble: why a state could not be written, the first time; only that time is logged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        folder, slash, name = os.fspath(path).rpartition("/")
+        self._place, self._name = place_at(folder or slash or "."), name
+        self.trouble: str | None = None
 
-    def save(self, state: Mapping[str, Any]) -> bool:
-        """Whether it was written; a disk that is full or gone is logged and leaves the checkpoint before.
+    @classmethod
+    def at(cls, place: Place, name: str) -> CheckpointFile:
+        """The file `name` in `place`."""
+        file = cls(name)
+        file._place = place
+        return file
+
+    @property
+    def where(self) -> str:
+        """Where it lies, for people."""
+        return self._place.shown(self._name)
+
+    def save(self, state: Mapping[str, Any], step: int = 0) -> bool:
+        """Whether it was written; a place that is full, gone or forbidden leaves the checkpoint before.
 
         Raises UserError for a state that `load` would refuse.
         """
         _check_plain("state", state)
-        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+
+        def fill(file: BinaryIO) -> None:
+            torch.save({"step": step, "state": dict(state)}, file)
+
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(fresh, "wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, self.path)
-        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
-            log.warning("checkpoint %s was not written, training goes on without it: %s", self.path, error)
-            with contextlib.suppress(OSError):
-                fresh.unlink()
+            self._place.write(self._name, fill)
+        except OSError as error:
+            if self.trouble is None:
+                self.trouble = f"{self.where}: {error}"
+                log.warning("checkpoint %s was not written, training goes on without it: %s", self.where, error)
             return False
         return True
 
-    def load(self) -> dict[str, Any] | None:
-        """The last saved state with its tensors on the CPU; None, with a line in the log, if it cannot be read."""
-        if not self.path.exists():
-            return None
+    def read(self) -> Saved | None:
+        """What was saved last; None, with a line in the log, if it cannot be read."""
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            with self._place.read(self._name) as file:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+            return Saved(found["step"], found["state"])
+        except FileNotFoundError:
+            return None
         except Exception as error:
             # whatever is wrong with the bytes, the trial can still start at the beginning
-            log.warning("checkpoint %s cannot be read, the trial starts at its beginning: %s", self.path, error)
+            log.warning("checkpoint %s cannot be read, the trial starts without it: %s", self.where, error)
             return None
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state; None as in `read`."""
+        saved = self.read()
+        return None if saved is None else saved.state
+
+
+class TrialCheckpoints:
+    """The checkpoints of one attempt at a trial: it goes on from the newest that earlier attempts left.
+
+    Each attempt writes a file of its own, so a process that was given up but still trains replaces nothing of those
+    after it. before: called before each save; False lets the save be. saves: how many were written by this attempt.
+    """
+
+    def __init__(self, place: Place, number: int, attempt: int, before: Callable[[], bool] = lambda: True) -> None:
+        self._place, self._number, self._attempt, self._before = place, number, attempt, before
+        self._mine = CheckpointFile.at(place, file_name(number, attempt))
+        self._from_step = 0
+        self._older: list[str] = []
+        self.saves = 0
+        self.where: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a checkpoint could not be written, the first time."""
+        return self._mine.trouble
+
+    def save(self, state: Mapping[str, Any], step: int) -> bool:
+        """Whether it was written, as CheckpointFile says. `step`: of the last report."""
+        if not self._before() or not self._mine.save(state, max(step, self._from_step)):
+            return False
+        self.saves += 1
+        self.where = self._mine.where
+        while self._older:  # this one has gone further
+            remove(self._place, self._older.pop())
+        return True
+
+    def load(self) -> dict[str, Any] | None:
+        """The state of the furthest checkpoint of the attempts before; None if there is none that can be read."""
+        best: tuple[int, int] | None = None
+        state = None
+        for name in names(self._place) if self._attempt > 1 else ():
+            number, attempt = read_name(name) or (-1, -1)
+            if number != self._number or attempt >= self._attempt:
+                continue
+            file = CheckpointFile.at(self._place, name)
+            saved = file.read()
+            self._older.append(name)
+            if saved is not None and (best is None or (saved.step, attempt) > best):
+                best, state, self.where = (saved.step, attempt), saved.state, file.where
+        self._from_step = best[0] if best is not None else 0
         return state
 
-    def remove(self) -> None:
-        """Delete the file; harmless when there is none."""
-        self.path.unlink(missing_ok=True)
+
+def file_name(number: int, attempt: int) -> str:
+    """The checkpoint's file of one attempt at a trial."""
+    return f"{number}.{attempt}.pt"
+
+
+def read_name(name: str) -> tuple[int, int] | None:
+    """Number and attempt of a checkpoint's file; None for any other."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def remove(place: Place, name: str) -> None:
+    """Delete a file; what cannot be deleted now is logged and left."""
+    try:
+        place.remove(name)
+    except OSError as error:
+        log.warning("checkpoint %s was not deleted: %s", place.shown(name), error)
+
+
+def names(place: Place) -> list[str]:
+    """What lies in a place; nothing, and a line in the log, when that cannot be said now."""
+    try:
+        return place.names()
+    except OSError as error:
+        log.warning("the checkpoints in %s cannot be listed and count as none: %s", place.shown(), error)
+        return []
 
 
 def _check_plain(where: str, value: Any) -> None:

@@ -167,7 +167,7 @@ class _Run:
         while going and history.epoch < last:
             losses = self.one_epoch(history.epoch)
             history.reports.append(self.measured(losses))
-            if trial.checkpoint_due:
+            if trial.checkpoint_due or (trial.keeps and history.epoch == last):
                 self.save()
             going = self.slots.report(history.epoch, history.reports[-1])
         if trial.verdict is Verdict.PUT_BACK:

@@ -11,9 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, UserError
+from hpo.training.checkpoint import EVERY
 
 if TYPE_CHECKING:
-    from hpo.training.checkpoint import CheckpointFile
+    from hpo.training.checkpoint import CheckpointFile, TrialCheckpoints
+
+_LONGEST_WAIT = 6  # doublings of the time between saves while a place fails
 
 
 class Verdict(StrEnum):
@@ -67,7 +70,8 @@ class Trial:
     """One trial, as its training function sees it.
 
     number: the study's number of it.  seed: hangs on the study's seed and the number; the same at every attempt.
-    verdict: the answer to the last report.
+    verdict: the answer to the last report.  keeps: whether its last checkpoint may be kept after its end, so that a
+    state worth keeping is one of the end.
     """
 
     def __init__(
@@ -75,15 +79,17 @@ class Trial:
         number: int,
         seed: int,
         send: Send,
-        store: CheckpointFile | None = None,
-        checkpoint_every: float = 10.0,
+        store: CheckpointFile | TrialCheckpoints | None = None,
+        checkpoint_every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
+        keeps: bool = False,
     ) -> None:
         """send: delivers a report and returns its verdict.  store: None keeps no checkpoints.
         checkpoint_every: seconds from one save to the next that is due.
         """
         self.number = number
         self.seed = seed
+        self.keeps = keeps
         self.verdict = Verdict.GO_ON
         self.last: Progress | None = None
         self._send = send
@@ -91,6 +97,7 @@ class Trial:
         self._every = checkpoint_every
         self._clock = clock
         self._saved_at = clock()
+        self._failures = 0
 
     def go_on(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Report `metrics` after `step` steps; whether to train on. Reporting a step again is harmless.
@@ -116,18 +123,28 @@ class Trial:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether there is a place for checkpoints and the time since the last one has passed."""
-        return self._store is not None and self._clock() - self._saved_at >= self._every
+        """Whether there is a place for checkpoints and the time since the last one has passed.
+
+        A place that fails is left alone for twice as long each time: one that does not answer may cost a minute a try.
+        """
+        wait = self._every * 2 ** min(self._failures, _LONGEST_WAIT)
+        return self._store is not None and self._clock() - self._saved_at >= wait
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Save `state`, in place of the one before: tensors, numbers, text, and lists and mappings of them.
 
-        A place that cannot be written (a full disk) costs the checkpoint and a line in the log, not the trial.
-        Does nothing without a place. Raises UserError for things that could not be loaded again safely.
+        Report a step before its state is saved, so that a trial that goes on from there leaves no report out. A place
+        that cannot be written (a full disk) costs the checkpoint and a line in the log, not the trial. Does nothing
+        without a place, once the trial has its result, and shortly after a save that failed. Raises UserError for
+        things that could not be loaded again safely.
         """
-        if self._store is not None:
-            self._store.save(state)
-            self._saved_at = self._clock()
+        if self._store is None or self.verdict in (Verdict.PRUNED, Verdict.REFUSED):
+            return
+        if self._failures and self.verdict is Verdict.GO_ON and not self.checkpoint_due:
+            return
+        written = self._store.save(state, self.last.step if self.last is not None else 0)
+        self._failures = 0 if written else self._failures + 1
+        self._saved_at = self._clock()
 
     @cached_property
     def resume_from(self) -> Mapping[str, Any] | None:

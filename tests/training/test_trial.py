@@ -1,12 +1,9 @@
-"""The trial's handle and its checkpoint file."""
+"""The trial's handle."""
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +94,7 @@ def test_a_checkpoint_is_what_the_next_attempt_resumes_from(tmp_path: Path) -> N
     assert resumed is not None
     assert resumed["epoch"] == 4
     assert torch.equal(resumed["net"]["w"], torch.arange(3.0))
-    assert os.listdir(store.path.parent) == ["trial-3.pt"], "nothing is left beside it"
-    store.remove()
-    store.remove()
-    assert Answers().trial(store).resume_from is None
+    assert os.listdir(tmp_path / "deep") == ["trial-3.pt"], "nothing is left beside it"
 
 
 def test_a_trial_without_a_place_keeps_nothing() -> None:
@@ -124,72 +118,65 @@ def test_a_checkpoint_is_due_when_its_time_has_passed(tmp_path: Path) -> None:
     assert trial.checkpoint_due
 
 
-class Custom:
-    """Something that only a pickle could bring back."""
+class Failing:
+    """A store in which nothing can be written while it is `down`, and who asked how often."""
+
+    def __init__(self) -> None:
+        self.down, self.asked, self.steps = True, 0, list[int]()
+
+    def save(self, state: Any, step: int) -> bool:
+        self.asked += 1
+        if not self.down:
+            self.steps.append(step)
+        return not self.down
+
+    def load(self) -> None:
+        return None
 
 
-@pytest.mark.parametrize(
-    ("state", "sentence"),
-    [
-        ({"net": {"layers": [1, Custom()]}}, r"state\['net'\]\['layers'\]\[1\] is a .*Custom, which cannot be"),
-        ({"w": np.zeros(3)}, r"state\['w'\] is a numpy\.ndarray"),
-        ({"w": np.float64(3)}, r"state\['w'\] is a numpy\.float64"),
-        ({Custom: 1}, "a key of state is a type"),
-    ],
-)
-def test_a_state_that_could_not_be_loaded_safely_is_refused_at_once(tmp_path: Path, state: Any, sentence: str) -> None:
-    store = CheckpointFile(tmp_path / "c.pt")
-    with pytest.raises(UserError, match=f"^trial.checkpoint: {sentence}"):
-        Answers().trial(store).checkpoint(state)
-    assert not store.path.exists()
+def test_a_place_that_fails_is_left_alone_for_longer_each_time_and_asked_again() -> None:
+    now, store = [0.0], Failing()
+    trial = Trial(0, 0, Answers(), store, 10.0, clock=lambda: now[0])
+    asked = []
+    for second in range(200):
+        now[0] = float(second)
+        trial.checkpoint({"epoch": second})  # a loop that saves at every step
+        asked.append(store.asked)
+    first_tries = [second for second in range(1, 200) if asked[second] > asked[second - 1]]
+    assert asked[0] == 1
+    assert first_tries == [20, 60, 140], "after 20, 40 and 80 seconds more"
+    store.down, now[0] = False, 300.0
+    trial.checkpoint({"epoch": 1})
+    trial.checkpoint({"epoch": 2})
+    assert len(store.steps) == 2, "once it answers, every save is written"
 
 
-def test_a_damaged_checkpoint_starts_the_trial_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store = CheckpointFile(tmp_path / "c.pt")
-    store.save({"epoch": 1})
-    store.path.write_bytes(store.path.read_bytes()[:100])
-    with caplog.at_level(logging.WARNING):
-        assert Answers().trial(store).resume_from is None
-    assert "cannot be read, the trial starts at its beginning" in caplog.text
+def test_a_trial_that_is_put_back_is_saved_however_often_that_has_failed() -> None:
+    store = Failing()
+    trial = Trial(0, 0, Answers({1: Verdict.PUT_BACK}), store, 10.0, clock=lambda: 0.0)
+    trial.checkpoint({"epoch": 0})
+    store.down = False
+    assert not trial.go_on(1, {"loss": 1.0})
+    trial.checkpoint({"epoch": 1})
+    assert store.steps == [1]
 
 
-def test_a_checkpoint_of_someone_else_runs_no_code(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return os.mkdir, (str(tmp_path / "sprung"),)
-
-    store = CheckpointFile(tmp_path / "c.pt")
-    torch.save({"epoch": Trap()}, store.path)
-    assert store.load() is None
-    assert not (tmp_path / "sprung").exists()
-
-
-def test_a_full_disk_costs_the_checkpoint_and_leaves_the_one_before(tmp_path: Path) -> None:
-    program = f"""
-import resource, logging, sys
-import torch
-from hpo.testing.trials import Answers
-from hpo.training import CheckpointFile
-logging.basicConfig(stream=sys.stdout)
-store = CheckpointFile({str(tmp_path / "c.pt")!r})
-trial = Answers().trial(store)
-trial.checkpoint({{"epoch": 1}})
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))  # as if the disk had so much room left
-trial.checkpoint({{"epoch": 2, "w": torch.zeros(100000)}})
-trial.report(1, loss=0.5)
-assert store.load() == {{"epoch": 1}}
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "was not written, training goes on without it" in done.stdout
-    assert os.listdir(tmp_path) == ["c.pt"]
+@pytest.mark.parametrize("verdict", [Verdict.PRUNED, Verdict.REFUSED])
+def test_a_trial_that_has_its_result_saves_nothing_more(verdict: Verdict) -> None:
+    store = Failing()
+    store.down = False
+    trial = Trial(0, 0, Answers({1: verdict}), store)
+    assert not trial.go_on(1, {"loss": 1.0})
+    trial.checkpoint({"epoch": 1})
+    assert store.steps == []
 
 
-def test_a_folder_that_cannot_be_made_costs_the_checkpoint_only(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    trial = Answers().trial(CheckpointFile(tmp_path / "file" / "c.pt"))
-    with caplog.at_level(logging.WARNING):
-        trial.checkpoint({"epoch": 1})
-    assert "was not written" in caplog.text
+def test_a_checkpoint_knows_the_step_reported_last() -> None:
+    store = Failing()
+    store.down = False
+    trial = Trial(0, 0, Answers(), store)
+    for step in (3, 7):
+        trial.checkpoint({})
+        trial.report(step, loss=1.0)
+    trial.checkpoint({})
+    assert store.steps == [0, 3, 7]

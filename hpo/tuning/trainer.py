@@ -1,0 +1,111 @@
+"""What a slot does with the coordinator's trials, in this process and without Ray: train, tell, save, delete."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+from hpo.errors import mask
+from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report
+from hpo.training import Diverged, Stopped, Trial, Verdict
+from hpo.training.checkpoint import TrialCheckpoints
+from hpo.training.function import TrainingFunction
+from hpo.tuning.files import TrialFiles
+from hpo.tuning.trial_log import trial_log
+
+SPOKEN_EVERY = 0.25  # seconds for which reports that nobody decides on may be kept together
+
+Exchange = Callable[[Sequence[News], int, Sequence[int]], Answer]
+"""One round with the coordinator: news, how many more trials could be trained, numbers of those in hand."""
+
+
+class Trainer:
+    """Trains one trial after another, each in this thread; what it prints goes to its log.
+
+    exchange: reaches the coordinator; what it raises ends everything here.
+    """
+
+    def __init__(self, files: TrialFiles, exchange: Exchange) -> None:
+        self._files = files
+        self._place = files.place()
+        self._reach = exchange
+        self._news: list[News] = []
+        self._holds: tuple[int, ...] = ()
+        self._spoke = 0.0
+
+    def exchange(self, free: int, *more: News) -> Answer:
+        """Tell what there is to tell; the coordinator's answer."""
+        news, self._news = [*self._news, *more], []
+        answer = self._reach(news, free, self._holds)
+        self._spoke = time.monotonic()
+        # only now are the ends in SQL for which these checkpoints have lost their use
+        self._files.remove(self._place, answer.drop)
+        return answer
+
+    def train(self, run: TrainingFunction, given: Assignment) -> None:
+        """One trial from start to end; its end is told at the next exchange."""
+        store = TrialCheckpoints(self._place, given.number, given.attempt, self._all_told)
+        told = _Told(given, store)
+
+        def send(step: int, metrics: Mapping[str, float]) -> Verdict:
+            saved = told.saved()
+            report = Report(given.number, given.attempt, step, metrics, saved)
+            self._news += told.news()
+            if not given.decided and not saved and time.monotonic() - self._spoke < SPOKEN_EVERY:
+                self._news.append(report)
+                return Verdict.GO_ON
+            return self.exchange(0, report).verdicts[-1]
+
+        trial = Trial(given.number, given.seed, send, store, self._files.every, keeps=self._files.keep > 0)
+        self._holds = (given.number,)
+        with trial_log(self._files.log(given.number), given):
+            ended = _outcome(run, trial, given)
+        self._news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
+        self._holds = ()
+
+    def _all_told(self) -> bool:
+        """What a checkpoint rests on must be known before anyone can go on from it."""
+        return not self._news or Verdict.REFUSED not in self.exchange(0).verdicts
+
+
+class _Told:
+    """What the coordinator knows of an attempt's checkpoints."""
+
+    def __init__(self, given: Assignment, store: TrialCheckpoints) -> None:
+        self._given, self._store = given, store
+        self._saves = 0
+        self._known: tuple[str | None, str | None] = (None, None)
+
+    def saved(self) -> bool:
+        """Whether one was written since this was last asked."""
+        before, self._saves = self._saves, self._store.saves
+        return before != self._saves
+
+    def news(self) -> list[News]:
+        """What is new of where they lie, or why they do not."""
+        known, self._known = self._known, (self._store.where, self._store.trouble)
+        if known == self._known:
+            return []
+        return [Checkpointed(self._given.number, self._given.attempt, *self._known)]
+
+
+def _outcome(run: TrainingFunction, trial: Trial, given: Assignment) -> News:
+    try:
+        ended = run(given.params, trial)
+    except Stopped:
+        return Released(given.number, given.attempt)
+    except Diverged as error:  # the same seed diverges again
+        return Crashed(given.number, given.attempt, str(error), retryable=False)
+    except Exception as error:
+        traceback.print_exc()
+        return Crashed(given.number, given.attempt, one_line(error))
+    if trial.verdict is not Verdict.GO_ON:
+        return Released(given.number, given.attempt)
+    return Finished(given.number, given.attempt, ended.metrics, ended.unread)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line without passwords."""
+    text = mask(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
