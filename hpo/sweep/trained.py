@@ -135,16 +135,16 @@ class TrainedTask(Trained):
                     if text.partition(":")[0] in params:
                         raise
                     raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
-                self._check_warmup(config, params)
+                self._check_steps(config, params)
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
-    def _check_warmup(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
-        """It must leave a step after it; checked where the task says how many examples there are."""
+    def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
+        """Warmup and milestones must lie inside the run; checked where the task says how many examples there are."""
         examples = None if self.own else tasks.parse({"name": self.name, **self.options}).examples()
         if examples is None:
             return
         try:
-            config.schedule.warmup(math.ceil(examples / config.batch_size) * config.epochs)
+            config.schedule.fits(math.ceil(examples / config.batch_size) * config.epochs)
         except UserError as error:
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None
@@ -153,6 +153,8 @@ class TrainedTask(Trained):
         found = paths(type(self.config)).find(self._name(path), f"space.{path}")
         if found.set_by is not None:
             raise UserError(f"space.{path}: is set by the sweep's top-level {found.set_by}; it cannot be searched")
+        if found.kind in ("list", "mapping"):
+            raise UserError(f"space.{path}: is a {found.kind}, which cannot be searched; set it in base")
         return found
 
     def _name(self, path: str) -> str:

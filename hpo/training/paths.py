@@ -14,8 +14,15 @@ from hpo.training.config import TrainingConfig, registry_of
 from hpo.training.regularization import Regularization
 from hpo.training.regularizers import regularizers
 
-Kind = Literal["int", "float", "str", "bool", "any"]
-_KINDS: dict[Any, Kind] = {"integer": "int", "number": "float", "string": "str", "boolean": "bool"}
+Kind = Literal["int", "float", "str", "bool", "list", "mapping", "any"]
+_KINDS: dict[Any, Kind] = {
+    "integer": "int",
+    "number": "float",
+    "string": "str",
+    "boolean": "bool",
+    "array": "list",
+    "object": "mapping",
+}
 C = TypeVar("C", bound=TrainingConfig)
 
 

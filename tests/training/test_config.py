@@ -31,7 +31,13 @@ SECTIONS: dict[str, Registry[Any]] = {
 ENTRIES = [(section, name) for section, registry in SECTIONS.items() for name in registry]
 
 
-CONDITIONAL = {"schedule.warmup_steps", "optimizer.nesterov", "initializer.bias_value", "initializer.negative_slope"}
+CONDITIONAL = {
+    "schedule.warmup_steps",
+    "schedule.decay_steps",
+    "optimizer.nesterov",
+    "initializer.bias_value",
+    "initializer.negative_slope",
+}
 """Paths that are legal only with certain others."""
 
 
@@ -107,7 +113,7 @@ def test_a_config_is_its_paths(data: st.DataObject) -> None:
         section = path.split(".")[0]
         if path in chosen or (section in names and names[section] not in what.entries):
             continue
-        if path in CONDITIONAL or path.count(".") == 2:
+        if path in CONDITIONAL or path.count(".") == 2 or what.kind in ("list", "mapping"):
             continue
         if data.draw(st.booleans()):
             chosen[path] = data.draw(values_of(what.kind, what))
@@ -128,7 +134,7 @@ def test_every_path_leads_to_the_field_it_describes() -> None:
             config = with_paths(TrainingConfig(), {f"{section}.name": entry})
             assert path in as_paths(config), (path, entry)
         assert what.description
-        assert what.kind in {"int", "float", "str", "bool"}, f"{path} means two things in two entries"
+        assert what.kind != "any", f"{path} means two things in two entries"
     assert paths()["epochs"].low == 1
     assert paths()["optimizer.lr"].low_open
     assert paths()["seed"].set_by == "seed"
