@@ -136,13 +136,13 @@ def _adds(node: Node) -> bool:
 def _branch(first: Any, second: Any) -> tuple[Node, set[Node]] | None:
     """Which of two summands is the branch, and what is on it; None: the sum is no residual one.
 
-    It is the one that was made from the other; or the one that is not an argument of the forward, added as it is; or,
-    where both were made from one input, the one with more modules, as the other is a projected shortcut.
+    It is the one that was made from the other; or the output of a module to which an argument of the forward is added;
+    or, where both were made from one input, the one with more modules, as the other is a projected shortcut.
     """
     before = {node: _ancestors(node) for node in (first, second)}
     own = {first: before[first] - before[second], second: before[second] - before[first]}
     for branch, skip in ((first, second), (second, first)):
-        if skip in before[branch] or (skip.op == "placeholder" and branch.op != "placeholder"):
+        if skip in before[branch] or (skip.op == "placeholder" and _gives_a_modules_output(branch)):
             return branch, own[branch]
     shared = any(node.op in ("placeholder", "call_module") for node in before[first] & before[second])
     counts = {node: len(_calls(nodes)) for node, nodes in own.items()}
@@ -150,6 +150,16 @@ def _branch(first: Any, second: Any) -> tuple[Node, set[Node]] | None:
         return None
     branch = max(counts, key=counts.__getitem__)
     return branch, own[branch]
+
+
+def _gives_a_modules_output(node: Node) -> bool:
+    """Whether only reshaping and the like lies between a module and `node`; scores of attention are no output."""
+    while node.op != "call_module":
+        inputs = [other for other in node.all_input_nodes if other.op != "get_attr"]
+        if len(inputs) != 1:
+            return False
+        node = inputs[0]
+    return True
 
 
 def _ancestors(node: Node) -> set[Node]:
