@@ -19,6 +19,8 @@ BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10
 # A server whose machine vanished says nothing: a lock may take 50 s by MySQL's default, an answer no longer than this.
 _SILENT_SECONDS = 60
+# the lock of whoever changes the own tables' schema; the number means nothing but must be everybody's
+_SCHEMA_NUMBER, _SCHEMA_NAME = 7_236_041, "hpo:schema"
 
 
 class Dialect:
@@ -29,6 +31,8 @@ class Dialect:
     lasting: parts of messages, in small letters, of operational errors that waiting does not cure.
     longest_text: bytes that a TEXT column holds, None without a limit.
     whole_seconds: whether moments lose their fractions.
+    idle_seconds: how long a transaction may stand still before a server ends it. A process that was stopped in the
+    midst of one holds its locks for no longer, so that another can take the study.
     """
 
     driver: ClassVar[str]
@@ -38,6 +42,7 @@ class Dialect:
     lasting: ClassVar[tuple[str, ...]] = ()
     longest_text: ClassVar[int | None] = None
     whole_seconds: ClassVar[bool] = False
+    idle_seconds: ClassVar[int] = 10
 
     def options(self) -> dict[str, Any]:
         """Keywords of `create_engine` for an engine that anybody may use."""
@@ -69,6 +74,12 @@ class Dialect:
 
     def after_begin(self, connection: sa.Connection, durable: bool) -> None:
         """As `before_begin`, at the beginning of the transaction."""
+
+    def hold_schema(self, connection: sa.Connection) -> None:
+        """Wait until no other process changes the own tables' schema, and keep others from it in this transaction."""
+
+    def let_schema_go(self, connection: sa.Connection) -> None:
+        """Called before the end of the transaction that holds it."""
 
     def table_options(self, _connection: sa.Connection) -> dict[str, str]:
         """What Optuna's tables need besides what Optuna says, to tell keys apart letter by letter."""
@@ -166,11 +177,15 @@ class PostgreSQL(Dialect):
     def connected(self, connection: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION synchronous_commit TO off")
+            cursor.execute(f"SET SESSION idle_in_transaction_session_timeout TO '{self.idle_seconds}s'")
         connection.commit()
 
     def after_begin(self, connection: sa.Connection, durable: bool) -> None:
         if durable:
             connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
+
+    def hold_schema(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_NUMBER})")
 
     def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
         return _on_conflict(postgresql.insert(table), keys, values)
@@ -202,6 +217,19 @@ class MySQL(Dialect):
         }
         # a connection that was idle for `wait_timeout` is closed by the server
         return {"pool_pre_ping": True, "connect_args": arguments}
+
+    def connected(self, connection: Any) -> None:
+        mariadb = "mariadb" in connection.get_server_info().lower()
+        # MySQL knows only one for the whole connection: the writer connects anew when it has rested for so long
+        setting = "idle_transaction_timeout" if mariadb else "wait_timeout"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {setting} = {self.idle_seconds}")
+
+    def hold_schema(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SELECT GET_LOCK('{_SCHEMA_NAME}', {_SILENT_SECONDS - 10})")
+
+    def let_schema_go(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{_SCHEMA_NAME}')")
 
     def table_options(self, connection: sa.Connection) -> dict[str, str]:
         dialect: Any = connection.dialect

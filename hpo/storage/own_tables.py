@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 
 from hpo.storage import migrations
-from hpo.storage.engine import engine_options, explain, transaction, writing_engine
+from hpo.storage.engine import explain, transaction, writing_engine
 from hpo.storage.own import events, leases, metrics, studies
 from hpo.storage.own.leases import Lease
 from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
@@ -66,7 +66,7 @@ class OwnTables:
             return empty
         with self._lock:
             if self._reader is None:
-                self._reader = sa.create_engine(self.place.url, **engine_options(self.place))
+                self._reader = self.place.dialect.looker(self.place.url)
         try:
             with self._reader.connect() as connection:
                 if not self._usable:

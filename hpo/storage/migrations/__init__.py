@@ -16,9 +16,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from hpo.errors import UserError
-from hpo.storage.engine import engine_options, explain, transaction, writing_engine
+from hpo.storage.dialects import dialect_of
+from hpo.storage.engine import explain, transaction, writing_engine
 from hpo.storage.own import events, exports, leases, metrics, runs, studies, sweeps
-from hpo.storage.own.base import MYSQL, Base
+from hpo.storage.own.base import Base
 from hpo.storage.place import Place
 
 PARTS = (studies, sweeps, runs, leases, metrics, exports, events)
@@ -26,8 +27,6 @@ PARTS = (studies, sweeps, runs, leases, metrics, exports, events)
 
 _PREFIX = "hpo_"
 _VERSION_TABLE = "hpo_alembic_version"
-# any number, the same in every process: whoever changes the schema holds the lock of this name
-_LOCK_NUMBER, _LOCK_NAME, _LOCK_SECONDS = 7_236_041, "hpo:schema", 60
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -61,7 +60,7 @@ def current(place: Place) -> str | None:
     """
     if not place.exists:
         return None
-    engine = sa.create_engine(place.url, poolclass=sa.NullPool, **engine_options(place))
+    engine = place.dialect.looker(place.url)
     try:
         with engine.connect() as connection:
             return revision(connection)
@@ -113,32 +112,18 @@ def upgrade(place: Place, folder: Path = HERE) -> str:
     engine = writing_engine(place)
     try:
         with transaction(engine, durable=True) as connection:
-            _lock(connection)
+            dialect_of(connection).hold_schema(connection)
             found = revision(connection)
             if found is not None and not _is_known(found, folder):
                 raise _newer(found, place, folder)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            _unlock(connection)
+            dialect_of(connection).let_schema_go(connection)
     except sa.exc.DBAPIError as error:
         raise explain(error, place) from None
     finally:
         engine.dispose()
     return head(folder)
-
-
-def _lock(connection: sa.Connection) -> None:
-    """Wait until no other process changes the schema. SQLite's transaction is such a lock by itself."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})")
-    elif connection.dialect.name in MYSQL:
-        connection.exec_driver_sql(f"SELECT GET_LOCK('{_LOCK_NAME}', {_LOCK_SECONDS})")
-
-
-def _unlock(connection: sa.Connection) -> None:
-    """MySQL's lock is the connection's, not the transaction's."""
-    if connection.dialect.name in MYSQL:
-        connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{_LOCK_NAME}')")
 
 
 def check(place: Place) -> list[str]:
@@ -150,7 +135,7 @@ def check(place: Place) -> list[str]:
     if found is None:
         raise UserError(f"storage: {place} has no tables of hpo; the first launch makes them, or `hpo db upgrade`")
     check_usable(found, place)
-    engine = sa.create_engine(place.url, poolclass=sa.NullPool, **engine_options(place))
+    engine = place.dialect.looker(place.url)
     try:
         with engine.connect() as connection:
             differences = compare_metadata(MigrationContext.configure(connection, opts=OPTIONS), Base.metadata)

@@ -62,16 +62,32 @@ def register(connection: sa.Connection, optuna_id: int, name: str, now: datetime
         connection.execute(sa.insert(attrs), attr_row(STUDY_USER, optuna_id, IDENTITY, found))
     study = connection.scalar(sa.select(StudyRow.id).where(StudyRow.uuid == found))
     if study is None:
+        _forget_deleted(connection)
         row = {"uuid": found, "name": name, "created": now}
         study = connection.execute(sa.insert(table(StudyRow)), row).inserted_primary_key[0]  # type: ignore[index]
     return int(study), found
 
 
 def remove(connection: sa.Connection, optuna_id: int) -> None:
-    """Delete every own row of one of Optuna's studies. SQLite enforces no foreign keys: nothing goes by itself."""
+    """Delete every own row of one of Optuna's studies."""
     study = find(connection, optuna_id)
-    if study is None:
-        return
+    if study is not None:
+        _delete(connection, study)
+
+
+def _forget_deleted(connection: sa.Connection) -> None:
+    """Delete the own rows of studies that others deleted, such as Optuna's dashboard, which know nothing of ours."""
+    attrs = STUDY_USER.table
+    alive = {
+        json.loads(text) for text in connection.scalars(sa.select(attrs.c.value_json).where(attrs.c.key == IDENTITY))
+    }
+    for study, uuid_of in connection.execute(sa.select(StudyRow.id, StudyRow.uuid)).all():
+        if uuid_of not in alive:
+            _delete(connection, study)
+
+
+def _delete(connection: sa.Connection, study: int) -> None:
+    """SQLite enforces no foreign keys: nothing goes by itself."""
     for of_study in reversed(Base.metadata.sorted_tables):
         column = of_study.c.id if of_study is table(StudyRow) else of_study.c.study
         connection.execute(sa.delete(of_study).where(column == study))
