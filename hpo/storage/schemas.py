@@ -27,7 +27,8 @@ def schemas(url: str) -> Schemas:
     """What is there. Creates nothing. Raises UserError when the database cannot be reached, NotFound for no file."""
     place = _existing(url)
     stored = look_into(place)
-    return Schemas(str(place), stored and stored.revision, migrations.current(place), migrations.head())
+    revision = None if stored is None else stored.revision
+    return Schemas(str(place), revision, migrations.current(place), migrations.head())
 
 
 def upgrade(url: str) -> Schemas:

@@ -41,14 +41,13 @@ OPTIONS: dict[str, Any] = {
 }
 """How Alembic is set up for the own tables."""
 
-
 HERE = Path(__file__).parent
 """Where the revisions lie."""
 
 
-def head(folder: Path = HERE) -> str:
+def head() -> str:
     """The revision of the tables that this hpo works with."""
-    found = ScriptDirectory(str(folder)).get_current_head()
+    found = ScriptDirectory(str(HERE)).get_current_head()
     assert found is not None
     return found
 
@@ -75,47 +74,46 @@ def revision(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection, opts=OPTIONS).get_current_revision()
 
 
-def check_usable(found: str, place: Place, folder: Path = HERE) -> None:
+def check_usable(found: str, place: Place) -> None:
     """Raise UserError when the own tables are not of the revision that this hpo works with."""
-    wanted = head(folder)
+    wanted = head()
     if found == wanted:
         return
-    if _is_known(found, folder):
+    if _is_known(found):
         raise UserError(
             f"storage: the tables of hpo in {place} are of revision {found}, this hpo works with {wanted}; "
             "run `hpo db upgrade` once, while nothing runs"
         )
-    raise _newer(found, place, folder)
+    raise _newer(found, place)
 
 
-def _is_known(found: str, folder: Path) -> bool:
-    return found in {script.revision for script in ScriptDirectory(str(folder)).walk_revisions()}
+def _is_known(found: str) -> bool:
+    return found in {script.revision for script in ScriptDirectory(str(HERE)).walk_revisions()}
 
 
-def _newer(found: str, place: Place, folder: Path) -> UserError:
-    wanted = head(folder)
+def _newer(found: str, place: Place) -> UserError:
+    wanted = head()
     return UserError(
         f"storage: the tables of hpo in {place} were made by a newer hpo (revision {found}, this one knows {wanted}); "
         "pip install -U hpo"
     )
 
 
-def upgrade(place: Place, folder: Path = HERE) -> str:
+def upgrade(place: Place) -> str:
     """Bring the own tables to the newest revision, make them where there are none; gives the revision.
 
     Processes that do so at once wait for each other. Expects Optuna's tables to be there.
-    folder: where the revisions lie, for tests. Raises UserError when the database cannot be reached or written, or was
-    upgraded by a newer hpo.
+    Raises UserError when the database cannot be reached or written, or was upgraded by a newer hpo.
     """
     config = Config()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     engine = writing_engine(place)
     try:
         with transaction(engine, durable=True) as connection:
             dialect_of(connection).hold_schema(connection)
             found = revision(connection)
-            if found is not None and not _is_known(found, folder):
-                raise _newer(found, place, folder)
+            if found is not None and not _is_known(found):
+                raise _newer(found, place)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             dialect_of(connection).let_schema_go(connection)
@@ -123,7 +121,7 @@ def upgrade(place: Place, folder: Path = HERE) -> str:
         raise explain(error, place) from None
     finally:
         engine.dispose()
-    return head(folder)
+    return head()
 
 
 def check(place: Place) -> list[str]:
