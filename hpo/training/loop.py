@@ -1,4 +1,4 @@
-"""The training loop: five slots (`slots.py`), one state mapping, no callbacks.
+"""The training loop: six slots (`slots.py`), one state mapping, no callbacks.
 
 It is deterministic: the same config, task, device and number of threads give the same bits, interrupted or not. The
 number of threads is the caller's to set. Data lies on the device as a whole and is batched by index.
@@ -25,7 +25,7 @@ from hpo.training.config import TrainingConfig, lr_curve
 from hpo.training.evaluation import Data, measure, on_device, pick_device
 from hpo.training.randomness import Draws, Randomness, seeded
 from hpo.training.reported import check_loss
-from hpo.training.slots import Compute, Gradients, Now, Report, Slots, Weights, off
+from hpo.training.slots import Bound, Compute, Gradients, Now, Report, Slots, Weights, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
 
@@ -186,9 +186,18 @@ class _Run:
             for name, weight in self.weights.items():
                 weight.grad = gradients.get(name)
             optimizer.step(**now.under("optimizer"))
+            self.hold(slots.bound, now)
             slots.average.update(self.weights, now)
             losses.append(value)
         return losses
+
+    @torch.no_grad()
+    def hold(self, bound: Bound, now: Now) -> None:
+        """Put the weights where the slot lets them be."""
+        weights = bound(self.weights, now)
+        if weights is not self.weights:
+            for name, weight in self.weights.items():
+                weight.copy_(weights[name])
 
     def now(self, step: int) -> Now:
         draws = Draws(self.random.member, step, self.x_N.device)
@@ -202,8 +211,10 @@ class _Run:
         def compute(weights: Weights) -> tuple[Tensor, Gradients]:
             own = weights is self.weights
             weights = weights if own else {name: w.detach().requires_grad_() for name, w in weights.items()}
+            # what a forward counts (norm statistics) counts once a step, at the weights themselves
+            elsewhere = {} if own else {**weights, **{name: b.clone() for name, b in self.net.named_buffers()}}
             with context():
-                scores = self.net(x_B) if own else torch.func.functional_call(self.net, dict(weights), (x_B,))
+                scores = self.net(x_B) if own else torch.func.functional_call(self.net, elsewhere, (x_B,))
                 value = self.loss(scores, y_B, x_B, smoothing)
             self.slots.penalty(weights, value, now).backward()  # type: ignore[no-untyped-call]
             found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
@@ -219,6 +230,7 @@ class _Run:
         sizes_T = torch.full_like(losses_T, self.config.batch_size)
         sizes_T[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
         train_loss = (losses_T * sizes_T).sum() / len(self.x_N)
+        self.slots.average.settle(self.x_N)
         found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.config.loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
         if not math.isfinite(values[0]):

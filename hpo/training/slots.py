@@ -1,10 +1,12 @@
-"""The five slots of the training loop, each with an "off" object, so that the loop needs no flags and no callbacks.
+"""The six slots of the training loop, each with an "off" object, so that the loop needs no flags and no callbacks.
 
 mix(x, y, now) -> x, y                        one batch to another: augmentation, mixup
 gradient(compute, weights, now)               calls `compute(weights)`, perhaps at other weights or twice (SAM), and
     -> value, gradients                       gives the loss's value with the gradients that the optimizer gets
 penalty(weights, loss, now) -> loss           with its own terms added
-average                                       `.update(weights, now)` after each step; `.shadow` is what is evaluated
+bound(weights, now) -> weights                where the optimizer's step may not leave them as they are (max-norm)
+average                                       `.update(weights, now)` after each step; `.shadow` is what is evaluated,
+                                              after `.settle(inputs)`
 report(step, metrics) -> bool                 whether to train on: `Trial.go_on`, the only way out
 
 A slot's function is written for one network (one member of a pack) and gives its result instead of changing what it
@@ -66,6 +68,8 @@ Compute = Callable[[Weights], tuple["Tensor", Gradients]]
 """The batch's loss, without its penalty, at some weights, and the gradients of loss and penalty there."""
 Gradient = Callable[[Compute, Weights, Now], tuple["Tensor", Gradients]]
 Penalty = Callable[[Weights, "Tensor", Now], "Tensor"]
+Bound = Callable[[Weights, Now], Weights]
+"""The very same mapping where nothing is bound. Called without autograd."""
 Report = Callable[[int, Mapping[str, float]], bool]
 
 
@@ -76,6 +80,9 @@ class Average(Protocol):
 
     def update(self, weights: Weights, now: Now) -> None:
         """Follow `weights` by one step."""
+
+    def settle(self, x_N: Tensor) -> None:
+        """Make `shadow` ready to be evaluated; x_N: the training inputs, for what it must see (norm statistics)."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
@@ -92,6 +99,9 @@ class NoAverage:
 
     def update(self, weights: Weights, now: Now) -> None:
         """Nothing to follow."""
+
+    def settle(self, x_N: Tensor) -> None:
+        """It is ready."""
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -116,10 +126,16 @@ def no_penalty(weights: Weights, loss: Tensor, now: Now) -> Tensor:  # noqa: ARG
     return loss
 
 
+def no_bound(weights: Weights, now: Now) -> Weights:  # noqa: ARG001
+    """Off: wherever the optimizer moved them."""
+    return weights
+
+
 @dataclass(frozen=True)
 class Slots:
     """What fills the slots of one training. Regularizers replace what they need.
 
+    net: the network that is trained; to be looked at, not changed.
     outputs: scores for one example, the number of classes where targets are classes.
     report: called for every epoch in order, those of earlier attempts too when a training goes on from a checkpoint;
         so what it hangs on (the best so far) is the same after a stop, and nothing of it has to be saved.
@@ -128,11 +144,13 @@ class Slots:
     mix: Mix
     gradient: Gradient
     penalty: Penalty
+    bound: Bound
     average: Average
     report: Report
+    net: nn.Module
     outputs: int
 
 
 def off(net: nn.Module, report: Report, outputs: int) -> Slots:
     """All slots off."""
-    return Slots(no_mix, plain_gradient, no_penalty, NoAverage(net), report, outputs)
+    return Slots(no_mix, plain_gradient, no_penalty, no_bound, NoAverage(net), report, net, outputs)
