@@ -37,8 +37,8 @@ def report(
     from hpo.studies import opened
 
     say("drawing the report ...")
-    with opened(name, storage) as (study, _):
-        write_report(study, output)
+    with opened(name, storage) as (study, place):
+        write_report(study, output, metrics=place.records(name).metrics)
     put(str(output))
 
 

@@ -8,6 +8,7 @@ from hpo.report.importances import plot_importances
 from hpo.report.learning_curves import plot_learning_curves
 from hpo.report.learning_rates import plot_learning_rates
 from hpo.report.look import NothingToShow
+from hpo.report.other_metrics import plot_other_metrics
 from hpo.report.page import write_report
 from hpo.report.pareto_front import plot_pareto_front
 from hpo.report.slices import plot_slices
@@ -19,6 +20,7 @@ __all__ = [
     "plot_importances",
     "plot_learning_curves",
     "plot_learning_rates",
+    "plot_other_metrics",
     "plot_pareto_front",
     "plot_slices",
     "plot_timeline",

@@ -22,6 +22,7 @@ from hpo.report.importances import plot_importances
 from hpo.report.learning_curves import plot_learning_curves
 from hpo.report.learning_rates import plot_learning_rates
 from hpo.report.look import NothingToShow, text
+from hpo.report.other_metrics import ReadMetrics, plot_other_metrics
 from hpo.report.pareto_front import plot_pareto_front
 from hpo.report.reading import Objective, objectives, spec_of
 from hpo.report.slices import plot_slices
@@ -46,24 +47,27 @@ class Section:
     body: Callable[[Study], str | go.Figure]
 
 
-def write_report(study: Study, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
+def write_report(
+    study: Study, path: str | os.PathLike[str], *, title: str | None = None, metrics: ReadMetrics | None = None
+) -> Path:
     """Write the report of `study` to `path`, replacing a file there, and return its absolute path.
 
-    title: heading of the page, the study's name by default. The page (5 MB, most of it plotly.js) asks nothing of
+    title: heading of the page, the study's name by default. metrics: gives what was reported besides the objective, by
+    trial numbers; None leaves it out. The page (5 MB, most of it plotly.js) asks nothing of
     the network and works for any Optuna study: empty, failed, running, with several objectives. Text from the study
     cannot act as markup, and passwords in URLs are masked. Raises UserError when `path` cannot be written.
     """
-    page = render(study, title=title)
+    page = render(study, title=title, metrics=metrics)
     with whole_file(path, "report") as file:
         file.write(page.encode("utf-8"))
     return Path(path).absolute()
 
 
-def render(study: Study, *, title: str | None = None) -> str:
+def render(study: Study, *, title: str | None = None, metrics: ReadMetrics | None = None) -> str:
     """The page as text."""
     heading = text(title if title is not None else study.study_name)
     figures: dict[str, go.Figure] = {}
-    shown = list(sections(study))
+    shown = list(sections(study, metrics))
     body = "".join(_section(section, study, figures) for section in shown)
     links = "".join(f'<a href="#{section.key}">{text(section.heading)}</a>' for section in shown)
     scripts = [get_plotlyjs(), _drawing(figures)]
@@ -90,7 +94,7 @@ def render(study: Study, *, title: str | None = None) -> str:
 """
 
 
-def sections(study: Study) -> Iterator[Section]:
+def sections(study: Study, metrics: ReadMetrics | None = None) -> Iterator[Section]:
     """The parts of the page in order; which there are depends on the study's objectives and on whose loop it ran."""
     named = objectives(study)
     several = len(named) > 1
@@ -105,6 +109,9 @@ def sections(study: Study) -> Iterator[Section]:
         yield Section("history", "Optimization history", note, plot_history)
     note = "Reported values by step. Click a name in the legend to hide or show its trials."
     yield Section("curves", "Learning curves", note, plot_learning_curves)
+    if metrics is not None:
+        note = "Everything else that was reported, by step; the winner in orange, an even choice of the others."
+        yield Section("metrics", "Other metrics", note, lambda study: plot_other_metrics(study, metrics))
     if spec_of(study).get("task"):
         yield Section("rates", "Learning rates", "Of the ten best trials; the best one in orange.", plot_learning_rates)
     note = (

@@ -231,3 +231,43 @@ def test_no_password_is_printed(hpo: Hpo, command: list[str], place: str) -> Non
     assert done.code == 2
     assert "s3cret" not in done.out + done.err
     assert re.search(r"^error: storage: cannot use postgresql://.*\*\*\*.*Connection refused$", done.err, re.M)
+
+
+# ------------------------------------------------------------------------------------------ tables and the run's book
+
+
+def test_trials_go_to_a_table_and_with_curves_to_one_of_every_value(
+    hpo: Hpo, study: optuna.Study, tmp_path: Path
+) -> None:
+    assert hpo("trials", "digits", "-o", tmp_path / "t.csv").out == f"{tmp_path / 't.csv'}\n"
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + len(study.trials)
+    assert hpo("trials", "digits", "-o", tmp_path / "c.csv", "--curves").code == 0
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    assert lines[0] == "trial,step,name,value"
+    objective = [line for line in lines if ",val_accuracy," in line]
+    assert len(objective) == sum(len(trial.intermediate_values) for trial in study.trials)
+    wrong = hpo("trials", "digits", "-o", tmp_path / "t.xls")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "ends in .csv, .parquet, found '.xls'" in wrong.err
+
+
+def test_the_log_says_what_runs_did_and_holds_no_password(
+    hpo: Hpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = made(tmp_path, "logged", ["minimize"], [])
+    monkeypatch.setenv("HPO_STORAGE", url)
+    done = hpo("log", "logged")
+    assert (done.code, done.out) == (0, "")
+    assert "hpo never ran it" in done.err
+    noon = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+    with open_storage(url) as storage:
+        records = storage.records("logged")
+        records.log_event("launched", "launched at postgresql://me:secret@host/db", noon)
+        records.log_event("put back", "trial 17 was put back: its node died", noon, trial=17)
+    first, second = hpo("log", "logged").out.splitlines()
+    assert "secret" not in first
+    assert second.endswith("  trial 17 was put back: its node died")
+    found = json.loads(hpo("log", "logged", "--json").out)
+    assert [(one["kind"], one["trial"]) for one in found] == [("launched", None), ("put back", 17)]
+    assert datetime.datetime.fromisoformat(found[0]["moment"]) == noon
+    assert hpo("log", "lodged").code == 2

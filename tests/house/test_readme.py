@@ -21,7 +21,7 @@ from tests.launching import check_states
 from tests.readme import FILES, RUNS, TEXT
 
 Ran = tuple[Path, dict[str, subprocess.CompletedProcess[str]]]
-COMMANDS = {info.name: info for info in app.registered_commands}
+COMMANDS = [info.name for info in (*app.registered_commands, *app.registered_groups)]
 
 
 def rows(section: str) -> list[list[str]]:
@@ -76,6 +76,11 @@ def test_the_table_of_commands_names_exactly_the_commands_that_exist() -> None:
     table = rows("Commands")
     named = [name for row in table for name in re.findall(r"`hpo (\w+)", row[0])]
     assert sorted(named) == sorted(str(name) for name in COMMANDS)
+    for group in app.registered_groups:
+        said = next(row[1] for row in table if row[0].startswith(f"`hpo {group.name}"))
+        assert group.typer_instance is not None
+        names = [info.name or info.callback.__name__ for info in group.typer_instance.registered_commands]
+        assert [name for name in names if f"`{name}" not in said] == []
     listed = next(row[1] for row in table if row[0].startswith("`hpo list"))
     assert [name for name in REGISTRIES if name not in listed] == []
 

@@ -19,6 +19,7 @@ from hpo.report import (
     plot_importances,
     plot_learning_curves,
     plot_learning_rates,
+    plot_other_metrics,
     plot_pareto_front,
     plot_slices,
     plot_timeline,
@@ -98,6 +99,31 @@ def test_many_curves_are_thinned_and_the_best_ones_kept(study, trial):
     assert set(np.argsort(-values)[:10]) <= drawn
     assert 50 <= len(drawn) <= 60
     assert sum(len(t.x) for t in figure.data) <= 61 * 21
+
+
+def test_other_metrics_have_a_panel_each_and_the_winner_on_top(study, trial):
+    curves = {0: {"val_loss": {1: 0.5, 2: math.nan}}, 1: {"val_loss": {1: 0.4}, "val_f1": {1: 0.9, 2: 0.8}}}
+    done = study(trial(0.8, curve=[0.8]), trial(0.7, PRUNED, curve=[0.7]), trial(state=FAIL))
+    figure = plot_other_metrics(done, lambda numbers: {n: curves[n] for n in numbers if n in curves})
+    assert [axis.title.text for axis in (figure.layout.yaxis, figure.layout.yaxis2)] == ["val_f1", "val_loss"]
+    by_panel = {one.yaxis: [] for one in figure.data}
+    for one in figure.data:
+        by_panel[one.yaxis].append((one.hovertemplate.split("<br>")[0], list(one.y)))
+    assert by_panel == {"y": [("trial 1", [0.9, 0.8])], "y2": [("trial 1", [0.4]), ("trial 0", [0.5, None])]}
+
+
+def test_other_metrics_of_many_trials_are_read_for_a_few(study, trial):
+    asked = []
+
+    def read(numbers):
+        asked.extend(numbers)
+        return {number: {"val_loss": {1: 0.1}} for number in numbers}
+
+    figure = plot_other_metrics(study(*(trial(float(n % 50), curve=[1.0]) for n in range(500))), read, most=20)
+    assert len(figure.data) == len(set(asked)) <= 25
+    assert 49 in asked
+    with pytest.raises(NothingToShow, match="nothing besides the objective"):
+        plot_other_metrics(study(trial(1.0)), lambda numbers: {})
 
 
 def test_learning_rates_are_those_of_the_trials_own_configurations(study, trial):

@@ -160,6 +160,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(study, tmp_path):
     with pytest.raises(UserError, match=r"report: .*nowhere/report\.html cannot be written: No such file"):
         write_report(study(), tmp_path / "nowhere" / "report.html")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="report: .*folder cannot be written: Is a directory"):
+    with pytest.raises(UserError, match=r"report: .*folder cannot be written: Is a directory"):
         write_report(study(), tmp_path / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
