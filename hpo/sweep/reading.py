@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import yaml12
-from hpo.errors import NotFound, UserError
+from hpo.errors import NotFound, UserError, mask
 
 # what other tools call what we call ...
 FOREIGN = {
@@ -49,6 +49,8 @@ FOREIGN = {
     "epochs": "base: {epochs: ...}",
     "lr": "base: {optimizer: {lr: ...}}",
     "max_failures": "failures: {retries: ...}",
+    "checkpoint": "checkpoints: {path: ..., every: ..., keep: ...}",
+    "checkpoint_config": "checkpoints: {path: ..., every: ..., keep: ...}",
     "retries": "failures: {retries: ...}",
     "database": "storage",
     "storage_path": "storage",
@@ -67,11 +69,21 @@ FOREIGN_INSIDE = {
         "time_budget_s": "time",
     },
     "trial": {"cpu": "cpus", "gpu": "gpus", "num_cpus": "cpus", "num_gpus": "gpus", "time": "timeout"},
+    "checkpoints": {
+        "folder": "path",
+        "dir": "path",
+        "interval": "every",
+        "frequency": "every",
+        "checkpoint_frequency": "every",
+        "num_to_keep": "keep",
+        "max_to_keep": "keep",
+        "save_top_k": "keep",
+    },
     "failures": {"max_failures": "retries", "max_retries": "retries"},
 }
 
 # keys that hold text even where the environment's value looks like a number
-_TEXTS = ("name", "task", "train", "storage")
+_TEXTS = ("name", "task", "train", "storage", "checkpoints.path")
 
 _ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -187,6 +199,12 @@ def fill_environment(value: Any, where: str = "") -> Any:
             return filled
         return typed if isinstance(typed, bool | int | float) else filled
     return filled
+
+
+def holds_password(written: str) -> bool:
+    """Whether a URL, as it is written, holds a password that is no `${env:NAME}`."""
+    bare = _ENV.sub("", written)
+    return mask(bare) != bare
 
 
 def keep_environment(filled: Any, written: Any) -> Any:

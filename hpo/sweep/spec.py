@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from hpo import yaml12
-from hpo.errors import UserError
+from hpo.errors import UserError, mask
 from hpo.loader import Reference, find_file, run_file
 from hpo.registry import Registry
 from hpo.schema import Frozen, sentence, shown
@@ -21,6 +21,7 @@ from hpo.sweep.durations import Duration
 from hpo.sweep.plain import nested, plain
 from hpo.sweep.reading import (
     fill_environment,
+    holds_password,
     keep_environment,
     read_file,
     read_override,
@@ -29,6 +30,8 @@ from hpo.sweep.reading import (
     with_overrides,
 )
 from hpo.sweep.trained import Trained, find_code, trained_by
+from hpo.training.checkpoint import EVERY, KEEP
+from hpo.training.places import on_disk
 
 
 class Budget(Frozen):
@@ -70,6 +73,34 @@ class Failures(Frozen):
     max_in_a_row: int = Field(10, ge=1, description="FAILs in a row that end the sweep")
 
 
+class Checkpoints(Frozen):
+    """When and where trials in flight are saved, and how many of the best keep their last checkpoint."""
+
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder or fsspec URL (s3://bucket/x); hpo-trials beside the database when not given",
+    )
+    every: Duration = Field(EVERY, description="time between two checkpoints of a trial")
+    keep: int = Field(
+        KEEP, ge=0, description="how many best COMPLETE trials keep theirs, beside the last that ended; 0: none"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _seen_by_others(cls, path: str | None) -> str | None:
+        if path is not None and path.startswith("memory:"):
+            raise ValueError(f"a process's own memory ({path}) is seen by no other; give a folder or a store's URL")
+        return path
+
+    def place(self, folder: Path) -> str | None:
+        """The path with a relative one on a disk hung on `folder`; None when none is given."""
+        if self.path is None:
+            return None
+        local = on_disk(self.path)
+        return self.path if local is None else str(folder / local)
+
+
 def _slots(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
@@ -86,7 +117,7 @@ Slots = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator
 TaskKey = Annotated[str | dict[str, Any] | None, BeforeValidator(_one_task)]
 
 # what may differ when a name is launched again
-_FREE = ("budget", "trial", "concurrency", "failures")
+_FREE = ("budget", "trial", "concurrency", "checkpoints", "failures")
 
 
 class Sweep(Frozen):
@@ -109,6 +140,7 @@ class Sweep(Frozen):
     pruner: Annotated[Pruner, pruners] = Field("none", validate_default=True, description="what to stop early")
     trial: TrialOptions = Field(TrialOptions(), description="what one slot takes")
     concurrency: Slots = Field("auto", description="how many slots")
+    checkpoints: Checkpoints = Field(Checkpoints(), description="how trials in flight are saved, and whose are kept")
     failures: Failures = Field(Failures(), description="what to do about failing trials")
     storage: str | None = Field(None, description="database URL; sqlite:///hpo.db by default")
     seed: int = Field(0, ge=0, lt=2**63, description="of the sampler and, with its number, of every trial")
@@ -261,5 +293,14 @@ def _canonical(sweep: Sweep, written: Mapping[str, Any]) -> dict[str, Any]:
     found = sweep.model_dump(mode="json", exclude={"storage", "space", "task", "train"}, exclude_none=True)
     found |= {"space": sweep.search_space.to_raw(), "plugins": [file.source for file in sweep.plugin_files]}
     found |= sweep.trained.canonical()
+    place = sweep.checkpoints.place(sweep.folder)
+    if place is not None:
+        found["checkpoints"]["path"] = place
     kept: dict[str, Any] = keep_environment(found, written)
+    path = kept["checkpoints"].get("path", "")
+    if holds_password(path):
+        raise UserError(
+            f"checkpoints.path: the password in {mask(path)} would be stored with the study",
+            hint="write the URL, or its password, as ${env:NAME}",
+        )
     return {key: kept[key] for key in Sweep.model_fields if key in kept}

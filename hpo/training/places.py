@@ -203,14 +203,14 @@ class RemotePlace(Place):
 
 def place_at(path: str) -> Place:
     """The place that a path or URL names. Touches nothing."""
-    if _LOCAL.match(path):
-        return LocalPlace(_LOCAL.sub("", path))
-    return RemotePlace(path) if is_url(path) else LocalPlace(path)
+    local = on_disk(path)
+    return RemotePlace(path) if local is None else LocalPlace(local)
 
 
-def is_url(path: str) -> bool:
-    """Whether `path` is a URL, not a path on a disk; `file://` is one too."""
-    return _URL.match(path) is not None
+def on_disk(path: str) -> str | None:
+    """The path on a disk that `path` is or, as a `file://` URL, names; None for any other URL."""
+    plain = _LOCAL.sub("", path)
+    return None if _URL.match(plain) else plain
 
 
 def check_place(path: str, key: str) -> None:

@@ -39,6 +39,8 @@ def test_a_name_stays_text_whatever_it_looks_like(text: str, build: Build, monke
 
 PLACES: dict[str, tuple[dict[str, Any], str]] = {
     "storage": ({"storage": "postgresql://me:${env:HPO_SECRET}@host/db"}, "hunter2"),
+    "checkpoints": ({"checkpoints": {"path": "ftp://me:${env:HPO_SECRET}@host/x"}}, "hunter2"),
+    "whole path": ({"checkpoints": {"path": "${env:HPO_SECRET}"}}, "ftp://me:hunter2@host/x"),
     "base": ({"base": {"model": {"width": "${env:HPO_SECRET}"}}}, "971"),
     "dotted base": ({"base.model.width": "${env:HPO_SECRET}"}, "971"),
     "task option": ({"task": {"name": "digits", "split_seed": "${env:HPO_SECRET}"}}, "971"),

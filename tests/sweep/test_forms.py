@@ -30,6 +30,8 @@ SECTIONS: list[dict[str, Any]] = [
     {"sampler": {"name": "tpe", "n_startup_trials": 3}, "pruner": {"name": "hyperband", "min_resource": 2}},
     {"pruner": {"name": "patient", "patience": 2, "wrapped": {"name": "threshold", "upper": 3}}},
     {"concurrency": 3, "failures": {"retries": 1}, "storage": "sqlite:///else.db"},
+    {"checkpoints": {"path": "kept/here", "every": "1m30s", "keep": 0}},
+    {"checkpoints": {"path": "s3://bucket/sweeps"}},
     {"base": {"epochs": 5, "model": {"name": "cnn"}, "regularization.gradient_clipping": {"max_norm": 1, "norm": 1}}},
     {"space": {"epochs": {"low": 1, "high": 9, "step": 4}, "schedule": {"choices": ["cosine", "step"]}}},
     {"space": {"batch_size": {"choices": {16: {"optimizer.lr": {"low": 0.1, "high": 0.2}}, 32: None}}}},
@@ -55,6 +57,7 @@ def test_the_canonical_form_is_the_same_sweep_again(changes: dict[str, Any], bui
     assert difference(Sweep.identity(sweep.stored()), Sweep.identity(again.stored())) == []
     for field in ("goals", "budget", "sampler", "pruner", "trial", "concurrency", "failures", "seed", "base"):
         assert getattr(again, field) == getattr(sweep, field)
+    assert again.checkpoints.place(Path("/elsewhere")) == sweep.checkpoints.place(tmp_path)
 
 
 def test_the_canonical_form_fills_in_defaults_options_and_types(build: Build) -> None:
@@ -191,6 +194,7 @@ FREE: dict[str, Any] = {
     "budget": {"trials": 9, "time": "5m"},
     "trial": {"cpus": 2, "timeout": "1m"},
     "concurrency": 1,
+    "checkpoints": {"path": "kept", "every": "5s", "keep": 3},
     "failures": {"retries": 2},
     "storage": "sqlite:///else.db",
 }
@@ -208,6 +212,26 @@ def test_what_may_change_at_every_launch(key: str, build: Build) -> None:
     changed = build({key: FREE[key]})
     assert difference(Sweep.identity(build().stored()), Sweep.identity(changed.stored())) == []
     assert key == "storage" or changed.canonical()[key] != build().canonical()[key]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("kept", "{folder}/kept"),
+        ("/data/kept", "/data/kept"),
+        ("file:///data/kept", "/data/kept"),
+        ("s3://bucket/kept", "s3://bucket/kept"),
+        (Path("kept"), "{folder}/kept"),
+        (None, None),
+    ],
+)
+def test_the_checkpoints_path_hangs_on_the_files_folder(
+    path: Any, place: str | None, build: Build, tmp_path: Path
+) -> None:
+    sweep = build(checkpoints={"path": path})
+    wanted = None if place is None else place.replace("{folder}", str(tmp_path))
+    assert sweep.checkpoints.place(sweep.folder) == wanted
+    assert sweep.canonical()["checkpoints"].get("path") == wanted
 
 
 def test_a_default_written_out_makes_no_other_sweep(build: Build) -> None:

@@ -57,6 +57,23 @@ KEYS = {
         "unknown key 'smapler'; did you mean 'sampler'? (allowed: base, budget",
     ),
     "a typing mistake below": (sweep("trial: {gpsu: 1}"), "trial: unknown key 'gpsu'; did you mean 'gpus'? (allowed: "),
+    "checkpoints in memory": (
+        sweep("checkpoints: {path: 'memory://x'}"),
+        "checkpoints.path: a process's own memory (memory://x) is seen by no other; give a folder or a store's URL",
+    ),
+    "a password in a path": (
+        sweep("checkpoints: {path: 'ftp://me:hunter2@host/x'}"),
+        "checkpoints.path: the password in ftp://me:***@host/x would be stored with the study",
+    ),
+    "fewer than none": (
+        sweep("checkpoints: {keep: -1}"),
+        "checkpoints.keep: should be greater than or equal to 0, fou",
+    ),
+    "checkpoints of no time": (sweep("checkpoints: {every: 0}"), "checkpoints.every: must be a time above zero"),
+    "another tool's checkpoints": (
+        sweep("checkpoints: {num_to_keep: 2}"),
+        "checkpoints.num_to_keep: not a key of checkpoints; write keep",
+    ),
     "a key that comes later": (sweep("pack: auto"), "unknown key 'pack'; (allowed: base, budget, "),
     "a repeated key": (sweep("seed: 1", "seed: 2"), "sweep.yaml, line 7: seed: this key stands here twice; keep one"),
     "repeated as dotted": (sweep("budget.trials: 5"), "budget.trials: given twice; keep one"),

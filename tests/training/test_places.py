@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 
 from hpo.errors import UserError
-from hpo.training.places import LocalPlace, Place, RemotePlace, check_place, is_url, place_at
+from hpo.training.places import LocalPlace, Place, RemotePlace, check_place, on_disk, place_at
 from tests.ftp import FtpServer
 
 
@@ -158,10 +158,10 @@ def test_what_goes_wrong_holds_no_password(server: FtpServer) -> None:
 
 
 def test_what_a_path_means() -> None:
-    assert is_url("s3://b/x")
-    assert is_url("simplecache::s3://b/x")
-    assert not is_url("/data/x")
-    assert not is_url("C:/x")
+    assert on_disk("s3://b/x") is None
+    assert on_disk("simplecache::s3://b/x") is None
+    assert on_disk("file:///data/x") == "/data/x"
+    assert on_disk("deep/x") == "deep/x"
     for path in ("/data/x", "file:///data/x", "local:///data/x"):
         place = place_at(path)
         assert isinstance(place, LocalPlace)
