@@ -58,7 +58,11 @@ def register(connection: sa.Connection, optuna_id: int, name: str, now: datetime
     found = identity(connection, optuna_id)
     if found is None:
         attrs, found = STUDY_USER.table, str(uuid.uuid4())
-        connection.execute(sa.delete(attrs).where(attrs.c.study_id == optuna_id, attrs.c.key == IDENTITY))
+        ours = sa.and_(attrs.c.study_id == optuna_id, attrs.c.key == IDENTITY)
+        copied = connection.scalar(sa.select(attrs.c.value_json).where(ours))
+        if copied is not None:
+            # only what was read: where a delete sees newer rows, as in MySQL, it would take another process's away
+            connection.execute(sa.delete(attrs).where(ours, attrs.c.value_json == copied))
         connection.execute(sa.insert(attrs), attr_row(STUDY_USER, optuna_id, IDENTITY, found))
     study = connection.scalar(sa.select(StudyRow.id).where(StudyRow.uuid == found))
     if study is None:
@@ -78,10 +82,12 @@ def remove(connection: sa.Connection, optuna_id: int) -> None:
 def _forget_deleted(connection: sa.Connection) -> None:
     """Delete the own rows of studies that others deleted, such as Optuna's dashboard, which know nothing of ours."""
     attrs = STUDY_USER.table
+    # before the attributes: a study that is registered between the two looks must not be missing in the second
+    known = connection.execute(sa.select(StudyRow.id, StudyRow.uuid)).all()
     alive = {
         json.loads(text) for text in connection.scalars(sa.select(attrs.c.value_json).where(attrs.c.key == IDENTITY))
     }
-    for study, uuid_of in connection.execute(sa.select(StudyRow.id, StudyRow.uuid)).all():
+    for study, uuid_of in known:
         if uuid_of not in alive:
             _delete(connection, study)
 
