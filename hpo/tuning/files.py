@@ -58,6 +58,13 @@ class TrialFiles:
         """Where the checkpoints lie."""
         return place_at(self.checkpoints)
 
+    def clear(self) -> None:
+        """Delete every checkpoint of the study: for one that is deleted."""
+        place = self.place()
+        for name in checkpoint.names(place):
+            if checkpoint.read_name(name) is not None or name.endswith(HALF_WRITTEN):
+                checkpoint.remove(place, name)
+
     @staticmethod
     def remove(place: Place, numbers: Collection[int]) -> None:
         """Delete every checkpoint of these trials. What cannot be deleted is logged and left to `tidy`."""
