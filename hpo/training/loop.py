@@ -149,7 +149,7 @@ class _Run:
         self.steps = math.ceil(len(self.x_N) / config.batch_size)
         self.lr_T: list[float] = lr_curve(config, self.steps * config.epochs).tolist()
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        self.optimizer = config.optimizer.build(list(self.weights.values()))
+        self.optimizer = config.optimizer.build(net)
         self.slots = fill_slots(config, net, trial.go_on, outputs)
         self.loss = config.loss.training(self.x_N.device)
         self.history = History()
@@ -183,9 +183,7 @@ class _Run:
             now = self.now(epoch * self.steps + i)
             x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
             value, gradients = slots.gradient(self.compute(x_B, y_B, now), self.weights, now)
-            for name, weight in self.weights.items():
-                weight.grad = gradients.get(name)
-            optimizer.step(**now.under("optimizer"))
+            optimizer.step(gradients, now.under("optimizer"))
             self.hold(slots.bound, now)
             slots.average.update(self.weights, now)
             losses.append(value)

@@ -49,9 +49,9 @@ class Path:
 
 
 class Paths(dict[str, Path]):
-    """All legal paths of a config type; `free` are prefixes below which every path is legal."""
+    """All legal paths of a config type; below the prefixes of `free` every path is legal, and is what stands there."""
 
-    def __init__(self, known: Mapping[str, Path], free: tuple[str, ...] = ()) -> None:
+    def __init__(self, known: Mapping[str, Path], free: Mapping[str, Path]) -> None:
         super().__init__(known)
         self.free = free
 
@@ -63,11 +63,13 @@ class Paths(dict[str, Path]):
         found = self.get(path) or self.get(canonical(path))
         if found is not None:
             return found
-        if path.startswith(self.free):
-            return Path("any", description="read by the task's own model function")
-        near = nearest(path, self)
-        section = [name for name in self if name.startswith(f"{path.split('.')[0]}.")]
-        listed = ", ".join(section or dict.fromkeys(name.split(".")[0] for name in self))
+        for prefix, below in self.free.items():
+            if path.startswith(prefix):
+                return below
+        legal = [*self, *(f"{prefix}<name>" for prefix in self.free)]
+        near = nearest(path, legal)
+        section = [name for name in legal if name.startswith(f"{path.split('.')[0]}.")]
+        listed = ", ".join(section or dict.fromkeys(name.split(".")[0] for name in legal))
         question = f"; did you mean {near!r}?" if near else ";"
         raise UserError(f"{where}: unknown path {path!r}{question} (allowed: {listed})".removeprefix(": "))
 
@@ -88,7 +90,7 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
     """`paths` while the registries hold `entries`; 25 ms of JSON Schemas, which every trial would pay."""
     del entries
     known: dict[str, Path] = {}
-    free: list[str] = []
+    free: dict[str, Path] = {}
     own = _properties(config_type)
     for field, info in config_type.model_fields.items():
         registry = registry_of(config_type, field)
@@ -100,15 +102,17 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
             for entry in registry.entries.values():
                 for name, path in _fields(entry):
                     _add(known, f"{field}.{name}", path)
+                for name, below in _mappings(entry):
+                    _add(free, f"{field}.{name}.", below)
         elif info.annotation is Regularization:
             for entry_name, regularizer in regularizers.entries.items():
                 for name, path in _fields(regularizer):
                     _add(known, canonical(f"{field}.{entry_name}.{name}"), path)
         elif info.annotation == dict[str, Any]:
-            free.append(f"{field}.")
+            free[f"{field}."] = Path("any", description="read by the task's own model function")
         else:
             known[field] = _path(own[field])
-    return Paths(known, tuple(free))
+    return Paths(known, free)
 
 
 def canonical(path: str) -> str:
@@ -142,7 +146,7 @@ def with_paths(config: C, values: Mapping[str, Any], where: str = "") -> C:
         name = f"{path}.name" if registry_of(kind, path) is not None else canonical(path)
         if name in changes:
             raise UserError(f"{where}.{name}: given twice; keep one".lstrip("."))
-        if name not in kind.model_fields:
+        if name not in kind.model_fields and f"{name}." not in known.free:
             known.find(name, where)
         changes[name] = value
     before = as_paths(config)
@@ -155,7 +159,16 @@ def with_paths(config: C, values: Mapping[str, Any], where: str = "") -> C:
 
 def _fields(entry: type[Entry]) -> Iterator[tuple[str, Path]]:
     for name, schema in _properties(entry).items():
-        yield name, replace(_path(schema), entries=(entry.registered_as,))
+        if schema.get("type") != "object":
+            yield name, replace(_path(schema), entries=(entry.registered_as,))
+
+
+def _mappings(entry: type[Entry]) -> Iterator[tuple[str, Path]]:
+    """Fields that map names of the user's to values, and what such a value is."""
+    for name, schema in _properties(entry).items():
+        if schema.get("type") == "object":
+            value = {**schema["additionalProperties"], "description": schema.get("description", "")}
+            yield name, replace(_path(value), entries=(entry.registered_as,))
 
 
 def _properties(model: Any) -> dict[str, Any]:

@@ -28,11 +28,12 @@ import sys
 from hpo.tasks import tasks
 from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, train_task, with_paths
+from hpo.training.optimizers import optimizers
 config = with_paths(TrainingConfig(), {
     "epochs": 1, "schedule": "cosine", "initializer": "orthogonal", "precision": "bfloat16",
     "regularization": {"dropout": 0.1, "l1": 0.1, "gradient_clipping": 1.0, "label_smoothing": 0.1},
 })
-for optimizer in ("sgd", "adam", "adamw"):
+for optimizer in optimizers:
     train_task(with_paths(config, {"optimizer": optimizer}), tasks.parse("digits").make(), Answers().trial(), "cpu")
 slow = {"torch._dynamo", "sklearn", "scipy.signal", "pandas", "optuna", "ray", "sqlalchemy"} & set(sys.modules)
 assert not slow, slow
