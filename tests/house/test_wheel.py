@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -19,9 +20,24 @@ def test_the_wheel_holds_both_packages_and_nothing_else(tmp_path):
         held = set(file.namelist())
         metadata = next(file.read(name).decode() for name in held if name.endswith(".dist-info/METADATA"))
     assert {"hpo/__init__.py", "hpo/py.typed", "search_spaces/__init__.py", "search_spaces/py.typed"} <= held
-    assert "hpo/report/page.css" in held
+    assert {"hpo/report/page.css", "hpo/storage/migrations/script.py.mako"} <= held
     source = {str(p.relative_to(ROOT)) for f in ("hpo", "search_spaces") for p in (ROOT / f).rglob("*.py")}
     assert source <= held
     assert {name.split("/")[0].split("-")[0] for name in held} == {"hpo", "search_spaces"}
     assert any(name.endswith("licenses/LICENSE") for name in held)
     assert "Requires-Python: >=3.11" in metadata
+    makes_the_own_tables(wheel, tmp_path)
+
+
+def makes_the_own_tables(wheel, folder):
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(folder / "installed")
+    program = f"""
+from hpo.storage import migrations
+from hpo.storage.place import read_url
+assert migrations.__file__.startswith({str(folder)!r}), migrations.__file__
+print(migrations.upgrade(read_url("sqlite:///{folder}/new.db")))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(folder / "installed")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.stdout == "0001\n", done.stderr

@@ -5,6 +5,7 @@ Optuna's tables and Optuna's `alembic_version` are never looked at here: `optuna
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ PARTS = (studies, sweeps, runs, leases, metrics, exports, events)
 
 _PREFIX = "hpo_"
 _VERSION_TABLE = "hpo_alembic_version"
+# a revision's `op` is one for the whole process
+_ALEMBIC = threading.Lock()
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -109,7 +112,7 @@ def upgrade(place: Place) -> str:
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     engine = writing_engine(place)
     try:
-        with transaction(engine, durable=True) as connection:
+        with _ALEMBIC, transaction(engine, durable=True) as connection:
             dialect_of(connection).hold_schema(connection)
             found = revision(connection)
             if found is not None and not _is_known(found):
