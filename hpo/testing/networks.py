@@ -81,3 +81,19 @@ class Everything(nn.Module):
         x, _ = self.gates(self.attended(x))
         scores: Tensor = self.head(self.norm(x[:, -1]))
         return scores
+
+
+class SmallImages(nn.Module):
+    """Images (B, 1, 4, 4) to 3 scores: a convolution with a batch norm, two residual blocks, dropout, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.blocks = nn.Sequential(Block(4), Block(4))
+        self.drop, self.head = nn.Dropout(0.0), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores."""
+        seen = torch.relu(self.norm(self.image(x))).mean((2, 3))
+        scores: Tensor = self.head(self.drop(self.blocks(seen)))
+        return scores

@@ -19,10 +19,24 @@ from hpo.training.regularizers import Regularizer, regularizers
 from hpo.training.slots import Gradients, Now, Slots, Weights, off
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "cutmix": {"alpha": 1.0},
     "dropout": {"rate": 0.4},
+    "early_stopping": {"patience": 1, "metric": "train_loss", "mode": "max"},
+    "elastic_net": {"penalty": 0.01},
+    "ema": {"decay": 0.9},
     "gradient_clipping": {"max_norm": 0.1, "norm": 1.5},
+    "gradient_clipping_value": {"largest": 0.01},
+    "gradient_noise": {"eta": 0.01},
+    "input_noise": {"std": 0.5},
     "l1": {"penalty": 0.01},
     "label_smoothing": {"share": 0.2},
+    "max_norm": {"largest": 0.5},
+    "mixup": {"alpha": 0.4},
+    "orthogonality": {"penalty": 0.1},
+    "sam": {"rho": 0.1},
+    "spectral": {"penalty": 0.1},
+    "stochastic_depth": {"rate": 0.5},
+    "swa": {"last": 0.5},
 }
 
 

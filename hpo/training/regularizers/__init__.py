@@ -1,17 +1,20 @@
 """Regularizers, one file an entry, registered with `@regularizers(...)`; weight decay belongs to the optimizer.
 
-An entry fills slots of the loop or changes the model before training; it never sees a step or an epoch.
+An entry fills slots of the loop or changes the model before training. They are filled in alphabetical order, so that a
+gradient is clipped by its norm, then by value, and then gets noise; `sam` finds it before any of that.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from hpo.errors import UserError
+from hpo.lazy import torch
 from hpo.registry import Entry, Registry
 from hpo.training.slots import Now, Slots
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from hpo.training.losses import Loss
     from hpo.training.randomness import Number
@@ -55,6 +58,18 @@ class Regularizer(Entry):
     def fill(self, slots: Slots) -> Slots:
         """`slots` with its own part added; called only while `strength` is above 0."""
         return slots
+
+    def needs_floats(self, x_B: Tensor) -> None:
+        """Raises UserError for inputs that cannot be added up, such as words."""
+        if not x_B.is_floating_point():
+            raise UserError(f"regularization.{self.name}: needs inputs that are floats, the task's are integers")
+
+
+def shares_of(y_B: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Targets that can be mixed: classes (B,) as shares of the classes, (B, outputs); floats as they are."""
+    if y_B.is_floating_point():
+        return y_B
+    return (y_B[:, None] == torch.arange(outputs, device=y_B.device)).to(dtype)
 
 
 regularizers: Registry[Regularizer] = Registry("regularizer", "hpo.training.regularizers")
