@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.testing.mariadb import MariaDBServer
 from hpo.testing.storage import PostgresServer
 from tests.launching import Launcher
 from tests.readme import RUNS, run_block
@@ -40,6 +41,21 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.database()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """One MariaDB for the session; a test that stops a server starts one of its own."""
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer) -> Iterator[str]:
+    """The URL of an empty database of this test's own."""
+    url = mariadb_server.database()
+    yield url
+    mariadb_server.drop(url)
 
 
 @pytest.fixture

@@ -65,6 +65,8 @@ class BatchedStorage(WriteBehind, BaseStorage):
     def create_study(self, directions: Sequence[StudyDirection], name: str | None, attrs: Mapping[str, Any]) -> int:
         """As `create_new_study`, with user attributes in the same transaction."""
         name = tables.check_key(DEFAULT_STUDY_NAME_PREFIX + str(uuid.uuid4()) if name is None else name)
+        for key, value in attrs.items():
+            self._place.dialect.check(tables.attr_row(STUDY_USER, -1, key, value))
         with self._db:
             study_id = self._commit(
                 lambda connection, _: work.insert_study(connection, name, directions, attrs), durable=True
@@ -89,7 +91,9 @@ class BatchedStorage(WriteBehind, BaseStorage):
         self._check_alive()
         study = self._study(study_id)
         row = tables.attr_row(cells, study_id, key, value)
+        self._place.dialect.check(row)
         with self._mem:
+            study.check_key(key, study.user_attrs if cells is STUDY_USER else study.system_attrs)
             # as it will be read back, and safe from later changes of the caller's object
             stored = json.loads(row["value_json"])
             if cells is STUDY_USER:
@@ -104,8 +108,10 @@ class BatchedStorage(WriteBehind, BaseStorage):
                 if study.name == study_name:
                     return study.id
         with self._reading() as connection:
-            query = sa.select(tables.STUDIES.c.study_id).where(tables.STUDIES.c.study_name == study_name)
-            study_id = connection.execute(query).scalar()
+            query = sa.select(tables.STUDIES.c.study_id, tables.STUDIES.c.study_name)
+            found = connection.execute(query.where(tables.STUDIES.c.study_name == study_name)).all()
+        # some databases find a name that differs in case
+        study_id = next((row.study_id for row in found if row.study_name == study_name), None)
         if study_id is None:
             raise KeyError(f"No such study {study_name}.")
         return int(study_id)
@@ -131,7 +137,8 @@ class BatchedStorage(WriteBehind, BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self._db:
-            return self._make(work.NewTrial(self._study(study_id), template_trial, datetime.now()))
+            dialect = self._place.dialect
+            return self._make(work.NewTrial(self._study(study_id), template_trial, datetime.now(), dialect))
 
     def _make(self, new: work.NewTrial) -> int:
         """Under `_db`."""
@@ -153,7 +160,10 @@ class BatchedStorage(WriteBehind, BaseStorage):
         with self._mem:
             trial = study.changeable(trial_id)
             study.check_distribution(param_name, distribution)
-            self._pending.put(PARAMS, tables.param_row(trial_id, param_name, param_value_internal, distribution))
+            study.check_key(param_name, trial.params)
+            row = tables.param_row(trial_id, param_name, param_value_internal, distribution)
+            self._place.dialect.check(row)
+            self._pending.put(PARAMS, row)
             study.set_param(trial, param_name, param_value_internal, distribution)
             study.ours.add(trial_id)
 
@@ -211,6 +221,8 @@ class BatchedStorage(WriteBehind, BaseStorage):
         with self._mem:
             trial = study.changeable(trial_id)
             row = tables.attr_row(cells, trial_id, key, value)
+            self._place.dialect.check(row)
+            study.check_key(key, trial.user_attrs if cells is TRIAL_USER else trial.system_attrs)
             stored = json.loads(row["value_json"])
             if cells is TRIAL_USER:
                 trial.user_attrs = {**trial.user_attrs, key: stored}
@@ -227,7 +239,7 @@ class BatchedStorage(WriteBehind, BaseStorage):
         """
         self._check_alive()
         study = self._home(trial_id)
-        now = datetime.now()
+        now = study.moment(datetime.now())
         with self._mem:
             trial = study.changeable(trial_id)
             if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
@@ -236,6 +248,7 @@ class BatchedStorage(WriteBehind, BaseStorage):
             start = tables.to_utc(now) if state == TrialState.RUNNING else None
             complete = tables.to_utc(now) if state.is_finished() else None
             allowed = frozenset({TrialState.WAITING}) if state == TrialState.RUNNING else _OPEN
+            self._refused.discard(trial_id)
             self._pending.change(trial_id, Change(state, allowed, start, complete))
             self._pending.put_all((VALUES, row) for row in rows)
             study.set_state(trial, state, None if values is None else [float(value) for value in values], now)
@@ -244,15 +257,14 @@ class BatchedStorage(WriteBehind, BaseStorage):
         if state == TrialState.WAITING or together:
             return True
         self.flush()
-        return self._is_set(study, trial_id, state, now)
+        return self._is_set(study, trial_id)
 
-    def _is_set(self, study: StudyMemory, trial_id: int, state: TrialState, now: datetime) -> bool:
-        """Whether the state in memory, which was brought in line after the commit, is the one set at `now`."""
+    def _is_set(self, study: StudyMemory, trial_id: int) -> bool:
+        """Whether the last change of a trial's state, which was committed, was not refused for another's."""
         with self._mem:
-            trial = study.trial(trial_id)
-            moment = trial.datetime_complete if state.is_finished() else trial.datetime_start
-            if trial.state == state and moment == now:
+            if trial_id not in self._refused:
                 return True
+            trial = study.trial(trial_id)
             study.ours.discard(trial_id)
             if trial.state.is_finished():
                 raise UpdateFinishedTrialError(f"Trial#{trial.number} has already been finished by another process.")

@@ -5,7 +5,6 @@ A new kind is one class here and its line in `DIALECTS`.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,6 +18,8 @@ BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10
 # A server whose machine vanished says nothing: a lock may take 50 s by MySQL's default, an answer no longer than this.
 _SILENT_SECONDS = 60
+# Collations that tell `a` from `A`, `ä` and `a `.
+_MARIADB_EXACT, _MYSQL_EXACT = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
 # the lock of whoever changes the own tables' schema; the number means nothing but must be everybody's
 _SCHEMA_NUMBER, _SCHEMA_NAME = 7_236_041, "hpo:schema"
 
@@ -30,7 +31,7 @@ class Dialect:
     module, extra: what is imported to reach it, and hpo's extra that installs it; None where Python has it.
     lasting: parts of messages, in small letters, of operational errors that waiting does not cure.
     longest_text: bytes that a TEXT column holds, None without a limit.
-    whole_seconds: whether moments lose their fractions.
+    exact: whether tables as Optuna describes them keep keys to the letter and moments to the microsecond.
     idle_seconds: how long a transaction may stand still before a server ends it. A process that was stopped in the
     midst of one holds its locks for no longer, so that another can take the study.
     """
@@ -41,7 +42,7 @@ class Dialect:
     extra: ClassVar[str | None] = None
     lasting: ClassVar[tuple[str, ...]] = ()
     longest_text: ClassVar[int | None] = None
-    whole_seconds: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
     idle_seconds: ClassVar[int] = 10
 
     def options(self) -> dict[str, Any]:
@@ -81,13 +82,12 @@ class Dialect:
     def let_schema_go(self, connection: sa.Connection) -> None:
         """Called before the end of the transaction that holds it."""
 
-    def table_options(self, _connection: sa.Connection) -> dict[str, str]:
-        """What Optuna's tables need besides what Optuna says, to tell keys apart letter by letter."""
-        return {}
+    def make_exact(self, table: sa.Table, connection: sa.Connection) -> None:
+        """Change the description of a table so that it is; for kinds that are not by themselves."""
 
-    def keys_are_exact(self, _connection: sa.Connection) -> bool:
-        """Whether Optuna's tables, which somebody else may have made, tell keys apart letter by letter."""
-        return True
+    def is_exact(self, _connection: sa.Connection) -> bool:
+        """Whether Optuna's tables, which somebody else may have made, are."""
+        return self.exact
 
     def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
         """Insert rows of these columns, or overwrite `values` of those that have the same `keys`."""
@@ -107,10 +107,6 @@ class Dialect:
                     f"{name!r} is {len(value.encode())} bytes long as JSON; {self.driver.partition('+')[0]} holds "
                     f"{self.longest_text} ({column})"
                 )
-
-    def moment(self, moment: dt.datetime) -> dt.datetime:
-        """A moment as it will be read back."""
-        return moment.replace(microsecond=0) if self.whole_seconds else moment
 
 
 class SQLite(Dialect):
@@ -204,7 +200,7 @@ class MySQL(Dialect):
     module, extra = "pymysql", "mysql"
     lasting = ("unknown column", "command denied")
     longest_text = 2**16 - 1
-    whole_seconds = True
+    exact = False
 
     def options(self) -> dict[str, Any]:
         # a lenient server would cut what is too long, and say nothing
@@ -231,18 +227,23 @@ class MySQL(Dialect):
     def let_schema_go(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SELECT RELEASE_LOCK('{_SCHEMA_NAME}')")
 
-    def table_options(self, connection: sa.Connection) -> dict[str, str]:
+    def make_exact(self, table: sa.Table, connection: sa.Connection) -> None:
         dialect: Any = connection.dialect
-        collation = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
-        return {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": collation}
+        collation = _MARIADB_EXACT if dialect.is_mariadb else _MYSQL_EXACT
+        table.kwargs.update(mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate=collation)
+        for column in table.columns:
+            if isinstance(column.type, sa.DateTime):
+                column.type = mysql.DATETIME(fsp=6)
 
-    def keys_are_exact(self, connection: sa.Connection) -> bool:
+    def is_exact(self, connection: sa.Connection) -> bool:
         query = (
-            "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
-            "AND table_name IN ('trial_params', 'trial_user_attributes') AND column_name IN ('param_name', 'key') "
-            "AND collation_name IN ('utf8mb4_nopad_bin', 'utf8mb4_0900_bin')"
+            "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND ("
+            "table_name = 'trials' AND column_name = 'datetime_start' AND datetime_precision = 6 OR "
+            "table_name = 'trial_params' AND column_name = 'param_name' AND collation_name IN (:mariadb, :mysql) OR "
+            "table_name = 'study_user_attributes' AND column_name = 'key' AND collation_name IN (:mariadb, :mysql))"
         )
-        return bool(connection.execute(sa.text(query)).scalar_one() == 2)
+        found = connection.execute(sa.text(query), {"mariadb": _MARIADB_EXACT, "mysql": _MYSQL_EXACT})
+        return bool(found.scalar_one() == 3)
 
     def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> sa.Insert:
         statement = mysql.insert(table).values({column: sa.bindparam(column) for column in (*keys, *values)})

@@ -7,7 +7,7 @@ one keeps what was read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +26,12 @@ def evolve(trial: FrozenTrial) -> FrozenTrial:
 
 
 class StudyMemory:
-    """A study and its trials in order of id. Not thread safe: the storage's lock guards it."""
+    """A study and its trials in order of id. Not thread safe: the storage's lock guards it.
 
-    def __init__(self, study: FrozenStudy, trials: Iterable[FrozenTrial]) -> None:
+    exact: whether the database's tables keep keys to the letter and moments to the microsecond.
+    """
+
+    def __init__(self, study: FrozenStudy, trials: Iterable[FrozenTrial], exact: bool = True) -> None:
         self.id: int = study._study_id
         self.name: str = study.study_name
         self.directions: list[StudyDirection] = study.directions
@@ -43,6 +46,7 @@ class StudyMemory:
         """Ids of trials that this process changed: others may write attributes of them, not curves."""
         self.touched: list[int] = []
         """Ids of trials as they came, changed state or got an attribute, each time."""
+        self.exact = exact
         self._waiting: set[int] = set()
         self._index: dict[int, int] = {}
         self._distributions: dict[str, BaseDistribution] = {}
@@ -101,6 +105,22 @@ class StudyMemory:
         known = self._distributions.get(name)
         if known is not None and known is not distribution:
             check_distribution_compatibility(known, distribution)
+
+    def check_key(self, key: str, known: Collection[str]) -> None:
+        """Raises ValueError for a key that the database would mix up with one of `known`, or could not hold."""
+        if self.exact or key in known:
+            return
+        alike = next((other for other in known if other.rstrip().lower() == key.rstrip().lower()), None)
+        if alike is not None or not key.isascii():
+            fault = "be kept for its letters beyond ASCII" if alike is None else f"be told from {alike!r}"
+            raise ValueError(
+                f"the key {key!r} cannot {fault} in tables that hpo did not make; "
+                "use another name, or a database without tables"
+            )
+
+    def moment(self, moment: datetime) -> datetime:
+        """A moment as it will be read back."""
+        return moment if self.exact else moment.replace(microsecond=0)
 
     def set_param(self, trial: FrozenTrial, name: str, internal: float, distribution: BaseDistribution) -> None:
         """Give the copy `trial` a parameter and put it."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.storages._rdb import storage as optuna_rdb
 
 from hpo.errors import UserError
@@ -22,6 +25,7 @@ from hpo.storage.own.leases import Lease
 from hpo.storage.place import Place
 from hpo.storage.tables import STUDIES
 
+R = TypeVar("R")
 log = logging.getLogger("hpo.storage")
 
 _BEFORE_ALEMBIC = "before v0.9.0.a"
@@ -76,6 +80,8 @@ def prepare_database(place: Place, known: frozenset[str], lease: Lease | None = 
         stored = look_into(place)
     if stored is not None:
         _check_usable(stored.revision, place)
+    if stored is None:
+        _make_exact_tables(place)
     rdb = _optunas_own(place)
     if stored is None:
         migrations.upgrade(place)
@@ -108,15 +114,41 @@ def _check_usable(schema: str, place: Place) -> None:
     raise UserError(f"storage: {place} was made by a newer Optuna (schema {schema}); pip install -U optuna")
 
 
+def _make_exact_tables(place: Place) -> None:
+    """Optuna's tables as Optuna makes them, but that they keep keys to the letter and moments to the microsecond."""
+    if place.dialect.exact:
+        return
+    engine = place.dialect.looker(place.url)
+    exact = sa.MetaData()
+    try:
+        with engine.connect() as connection:
+            for table in models.BaseModel.metadata.sorted_tables:
+                place.dialect.make_exact(table.to_metadata(exact), connection)
+        _tried_while_raced(place, lambda: exact.create_all(engine))
+    except sa.exc.DBAPIError as error:
+        raise explain(error, place) from None
+    finally:
+        engine.dispose()
+
+
 def _optunas_own(place: Place) -> RDBStorage:
-    """RDBStorage makes the tables. Two processes that do so at once get into each other's way: both try again."""
+    """RDBStorage, which makes the tables where there are none."""
     url = place.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+    def make() -> RDBStorage:
+        if place.file is not None:
+            prepare_sqlite(place)
+        return RDBStorage(url, engine_kwargs=engine_options(place))
+
+    return _tried_while_raced(place, make)
+
+
+def _tried_while_raced(place: Place, make: Callable[[], R]) -> R:
+    """Two processes that make tables at once get into each other's way: both try again."""
     gives_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            if place.file is not None:
-                prepare_sqlite(place)
-            return RDBStorage(url, engine_kwargs=engine_options(place))
+            return make()
         except (sa.exc.DBAPIError, StorageInternalError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             if not isinstance(cause, sa.exc.DBAPIError):

@@ -13,7 +13,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
-from hpo.errors import NotFound, Refused
+from hpo.errors import NotFound, Refused, UserError
 from hpo.storage.batched import BatchedStorage
 from hpo.storage.optuna_schema import look_into, prepare_database
 from hpo.storage.own.events import event_row
@@ -80,7 +80,8 @@ class StudyStorage:
     def create_study(self, name: str, directions: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:
         """Make a study. directions: "minimize" or "maximize" for each objective; attrs: user attributes, JSON values.
 
-        Raises Refused when the name is taken, and UserError when the own tables are of another revision.
+        Raises Refused when the name is taken, and UserError when the own tables are of another revision, or when the
+        database cannot hold the name or an attribute (MySQL: 65,535 bytes of JSON).
         """
         wanted = [StudyDirection[direction.upper()] for direction in directions]
         storage = self.optuna
@@ -94,6 +95,8 @@ class StudyStorage:
                     storage.set_study_user_attr(study_id, key, value)
         except DuplicatedStudyError:
             raise Refused(f"study {name!r} exists already in {self.place}") from None
+        except ValueError as error:  # a name or a value that the database could not hold
+            raise UserError(f"storage: {error}") from None
 
     def study_names(self) -> list[str]:
         """Names in order of creation; none for a database that does not exist, which stays so."""

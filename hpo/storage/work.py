@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.storage import loader
 from hpo.storage.batch import Batch
+from hpo.storage.dialects import Dialect
 from hpo.storage.memory import StudyMemory, evolve
 from hpo.storage.own import studies
 from hpo.storage.own.studies import StudyRow
@@ -100,10 +101,17 @@ class NewTrial:
     of `tables.py` do, and ValueError for a distribution that does not fit the study's.
     """
 
-    def __init__(self, study: StudyMemory, template: FrozenTrial | None, now: datetime) -> None:
+    def __init__(self, study: StudyMemory, template: FrozenTrial | None, now: datetime, dialect: Dialect) -> None:
         self.study = study
-        self._draft = _empty(now) if template is None else _copy(template)
+        self._draft = _empty(study.moment(now)) if template is None else _copy(template, study)
+        self._tried: int | None = None
         self._cells = list(_cells(self._draft, -1))
+        for _, cell in self._cells:
+            dialect.check(cell)
+        if not study.exact:
+            for keyed in (self._draft.params, self._draft.user_attrs, self._draft.system_attrs):
+                for key in keyed:
+                    study.check_key(key, keyed.keys() - {key})
         for name, distribution in self._draft.distributions.items():
             study.check_distribution(name, distribution)
 
@@ -121,11 +129,12 @@ class NewTrial:
             others = loader.trials_of_study(connection, study.id, after=study.last_id)
         if retried:
             for n, other in enumerate(others):
-                if _same(other, self._draft):
+                if other._trial_id == self._tried and _same(other, self._draft):
                     return Inserted(other, others[:n] + others[n + 1 :], Batch())
         draft, number = self._draft, len(study.trials) + len(others)
         row = trial_row(study.id, number, draft.state, draft.datetime_start, draft.datetime_complete)
-        trial_id = _id_of(connection.execute(_INSERT, row))
+        # an answer can only be lost to the commit, and an id is not given again
+        self._tried = trial_id = _id_of(connection.execute(_INSERT, row))
         rows = Batch()
         rows.trials[trial_id] = row
         rows.put_all((cells, {**cell, "trial_id": trial_id}) for cells, cell in self._cells)
@@ -158,13 +167,16 @@ def _empty(now: datetime) -> FrozenTrial:
     )
 
 
-def _copy(template: FrozenTrial) -> FrozenTrial:
+def _copy(template: FrozenTrial, study: StudyMemory) -> FrozenTrial:
     """The template as the database will give it back."""
     draft = copy.deepcopy(template)
     draft.user_attrs = json.loads(json.dumps(draft.user_attrs))
     draft.system_attrs = json.loads(json.dumps(draft.system_attrs))
     if draft.values is not None:
         draft.values = [float(value) for value in draft.values]
+    for name in ("datetime_start", "datetime_complete"):
+        moment = getattr(draft, name)
+        setattr(draft, name, None if moment is None else study.moment(moment))
     draft.intermediate_values = {int(step): float(value) for step, value in draft.intermediate_values.items()}
     return draft
 
@@ -182,6 +194,6 @@ def _cells(trial: FrozenTrial, trial_id: int) -> list[tuple[Cells, Row]]:
 
 
 def _same(stored: FrozenTrial, draft: FrozenTrial) -> bool:
-    """Whether a stored trial is the draft, its start to the microsecond included."""
+    """Whether a stored trial is the draft."""
     names = ("state", "datetime_start", "datetime_complete", "params", "user_attrs", "system_attrs", "values")
     return all(getattr(stored, name) == getattr(draft, name) for name in names)

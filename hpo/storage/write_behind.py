@@ -56,6 +56,7 @@ class WriteBehind:
         self._homes: dict[int, StudyMemory] = {}
         self._pending = Batch()
         self._stale: set[int] = set()
+        self._refused: set[int] = set()
         self._broken: Exception | None = None
         self._here = threading.local()
         self._writer = Writer(place, patience, lease)
@@ -131,6 +132,7 @@ class WriteBehind:
             for study_id in homes | written.gone_studies:
                 self._forget(study_id)
             self._stale |= written.lost
+            self._refused |= written.lost
         if written.lost:
             self.refresh()
 
@@ -197,7 +199,8 @@ class WriteBehind:
                 frozen = loader.study(connection, study_id)
                 if frozen is None:
                     raise KeyError(f"No study with study_id {study_id} exists.")
-                study = StudyMemory(frozen, loader.trials_of_study(connection, study_id))
+                exact = self._place.dialect.is_exact(connection)
+                study = StudyMemory(frozen, loader.trials_of_study(connection, study_id), exact)
             with self._mem:
                 self._studies[study_id] = study
                 self._homes.update(dict.fromkeys(study.trial_ids(), study))
@@ -223,6 +226,7 @@ class WriteBehind:
         for trial_id in study.trial_ids() if study is not None else ():
             self._homes.pop(trial_id, None)
             self._stale.discard(trial_id)
+            self._refused.discard(trial_id)
 
 
 def _is_same(known: StudyMemory, found: FrozenStudy) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -126,14 +126,15 @@ class Writer:
     ) -> Written[R]:
         if self._lease is not None:
             leases.check(connection, self._lease)
-        again = self._reconnected or retried
-        if again and len(self._unsynced):
+        made = batch.states.keys() if retried else set()
+        if (self._reconnected or retried) and len(self._unsynced):
+            made = made | self._unsynced.states.keys()
             everything = Batch()
             everything.update(self._unsynced)
             everything.update(batch)
             batch = everything
             self._restore(connection, batch)
-        lost, gone = self._inspect(connection, batch, again)
+        lost, gone = self._inspect(connection, batch, made)
         gone_studies = batch.study_ids() - self._present(connection, batch.study_ids())
         if lost or gone or gone_studies:
             batch = batch.without(lost | gone, gone_studies)
@@ -143,8 +144,11 @@ class Writer:
                 connection.execute(self._upserts[cells], list(rows.values()))
         return Written(work(connection, retried), lost, gone, gone_studies)
 
-    def _inspect(self, connection: sa.Connection, batch: Batch, again: bool) -> tuple[set[int], set[int]]:
-        """Trials of the batch that others finished or took, and those that are gone. Locks the others' rows."""
+    def _inspect(self, connection: sa.Connection, batch: Batch, made: Set[int]) -> tuple[set[int], set[int]]:
+        """Trials of the batch that others finished or took, and those that are gone. Locks the others' rows.
+
+        made: trials whose change an earlier transaction of ours may have made.
+        """
         ids = sorted(batch.trial_ids())
         lost: set[int] = set()
         gone = set(ids)
@@ -152,7 +156,7 @@ class Writer:
             for row in connection.execute(_LOOK, {"ids": ids[start : start + _CHUNK]}):
                 gone.discard(row.trial_id)
                 change = batch.states.get(row.trial_id)
-                if not _applies(change, row, again):
+                if not _applies(change, row, row.trial_id in made):
                     lost.add(row.trial_id)
         return lost, gone
 

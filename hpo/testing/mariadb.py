@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -20,10 +22,11 @@ _SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
 
 
 class MariaDBServer:
-    """A MariaDB on a Unix socket, from Debian's package `mariadb-server-core` (`bash scripts/mariadb` gets it).
+    """A MariaDB on a port of 127.0.0.1, from Debian's package `mariadb-server-core` (`bash scripts/mariadb` gets it).
 
-    Its data lie in a temporary folder and no configuration of the machine is read. Root may run it. A context manager;
-    leaving it stops the server and deletes the folder. Commits outlive the death of the server, not of the machine.
+    Its one user `hpo` has a password, which is in the URLs. Its data lie in a temporary folder and no configuration of
+    the machine is read. Root may run it. A context manager; leaving it stops the server and deletes the folder. Commits
+    outlive the death of the server, not of the machine.
     Raises RuntimeError where there is no mariadbd, or where it does not start.
     """
 
@@ -32,20 +35,29 @@ class MariaDBServer:
         self._folder = Path(tempfile.mkdtemp(prefix="hpo-mariadb-"))
         self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._password = secrets.token_hex()
+        self._port = _free_port()
         (self._folder / "data").mkdir()
-        tables = b"".join((self._base / "share/mysql" / name).read_bytes() for name in _SYSTEM_TABLES)
-        self._popen("--bootstrap", stdin=subprocess.PIPE).communicate(b"create database mysql;\nuse mysql;\n" + tables)
+        accounts = [
+            "DELETE FROM global_priv;",  # anybody on this machine could be root
+            "FLUSH PRIVILEGES;",
+            f"CREATE USER hpo@127.0.0.1 IDENTIFIED BY '{self._password}';",
+            "GRANT ALL ON *.* TO hpo@127.0.0.1;",
+        ]
+        tables = [(self._base / "share/mysql" / name).read_text() for name in _SYSTEM_TABLES]
+        script = "\n".join(["CREATE DATABASE mysql;", "USE mysql;", *tables, *accounts])
+        self._popen("--bootstrap", stdin=subprocess.PIPE).communicate(script.encode())
         self.start()
 
     def database(self) -> str:
-        """Make an empty database; gives its URL."""
+        """Make an empty database; gives its URL, as a plain Optuna takes it too."""
         name = f"hpo_{uuid.uuid4().hex[:12]}"
         self.run(f"CREATE DATABASE {name}")
-        return f"mysql://root@localhost/{name}?unix_socket={self._socket}"
+        return f"mysql+pymysql://hpo:{self._password}@127.0.0.1:{self._port}/{name}"
 
     def drop(self, url: str) -> None:
         """Delete a database of `database`, whoever is still connected."""
-        self.run(f"DROP DATABASE IF EXISTS {url.split('?')[0].rsplit('/', 1)[-1]}")
+        self.run(f"DROP DATABASE IF EXISTS {url.rsplit('/', 1)[-1]}")
 
     @property
     def pid(self) -> int:
@@ -63,7 +75,7 @@ class MariaDBServer:
 
     def start(self) -> None:
         """Start again after `stop` or `kill`; returns when it answers."""
-        self._process = self._popen("--skip-networking", f"--socket={self._socket}")
+        self._process = self._popen("--bind-address=127.0.0.1", f"--port={self._port}", "--skip-name-resolve")
         gives_up = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -75,18 +87,16 @@ class MariaDBServer:
                 time.sleep(0.02)
 
     def run(self, *statements: str) -> None:
-        """Execute statements as the server's root, connected to no database."""
-        connection = pymysql.connect(unix_socket=str(self._socket), user="root", autocommit=True)
+        """Execute statements, connected to no database."""
+        connection = pymysql.connect(
+            host="127.0.0.1", port=self._port, user="hpo", password=self._password, autocommit=True
+        )
         try:
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
         finally:
             connection.close()
-
-    @property
-    def _socket(self) -> Path:
-        return self._folder / "socket"
 
     def _popen(self, *options: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         # unpacked below a home folder, its libraries lie beside it
@@ -98,6 +108,7 @@ class MariaDBServer:
             f"--datadir={self._folder / 'data'}",
             f"--tmpdir={self._folder}",
             f"--pid-file={self._folder / 'pid'}",
+            f"--socket={self._folder / 'socket'}",
             "--innodb-buffer-pool-size=32M",
             "--innodb-log-file-size=16M",
             "--innodb-flush-log-at-trx-commit=2",
@@ -120,6 +131,12 @@ class MariaDBServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self._folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as asking:
+        asking.bind(("127.0.0.1", 0))
+        return int(asking.getsockname()[1])
 
 
 def _find() -> tuple[Path, Path]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from hpo.storage import StudyStorage, open_storage, resolve
 from hpo.storage.batched import BatchedStorage
+from hpo.testing.mariadb import MariaDBServer
 from hpo.testing.storage import PostgresServer
 
 
@@ -28,28 +29,51 @@ def postgres_with_tables(postgres_server: PostgresServer) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb_with_tables(mariadb_server: MariaDBServer) -> str:
+    url = mariadb_server.database()
+    with open_storage(url) as opened:
+        assert opened.optuna.get_all_studies() == []
+    return url
+
+
+def _empty_postgres(connection: sa.Connection) -> None:
+    every = "studies, hpo_studies, hpo_metrics, hpo_events"
+    connection.exec_driver_sql(f"TRUNCATE {every} RESTART IDENTITY CASCADE")
+
+
+def _empty_mariadb(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SET foreign_key_checks = 0")
+    for table in sa.inspect(connection).get_table_names():
+        if table not in {"version_info", "alembic_version", "hpo_alembic_version"}:
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind with Optuna's tables, which are slow to make, and no study."""
+    """A database of each kind with Optuna's tables and ours, which are slow to make, and no study."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "hpo.db")
         yield f"sqlite:///{tmp_path}/hpo.db"
-    else:
-        url: str = request.getfixturevalue("postgres_with_tables")
-        yield url
-        engine = sa.create_engine(resolve(url), poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            every = "studies, hpo_studies, hpo_metrics, hpo_events"
-            connection.exec_driver_sql(f"TRUNCATE {every} RESTART IDENTITY CASCADE")
-        engine.dispose()
+        return
+    fixture, empty = {
+        "postgresql": ("postgres_with_tables", _empty_postgres),
+        "mysql": ("mariadb_with_tables", _empty_mariadb),
+    }[request.param]
+    url: str = request.getfixturevalue(fixture)
+    yield url
+    engine = sa.create_engine(resolve(url), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        empty(connection)
+    engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each kind without tables, which the test may spoil."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new.db"
-    found: str = request.getfixturevalue("postgres_url")
+    found: str = request.getfixturevalue({"postgresql": "postgres_url", "mysql": "mariadb_url"}[request.param])
     return found
 
 

@@ -85,10 +85,11 @@ def test_nothing_of_a_deleted_study_is_left(url: str, opened: StudyStorage) -> N
 def test_a_closed_storage_opens_again(opened: StudyStorage) -> None:
     opened.create_study("a", ["minimize"])
     kept = opened.optuna
+    study_id = kept.get_study_id_from_name("a")
     opened.close()
     opened.close()
     with pytest.raises(RuntimeError, match="closed"):
-        kept.create_new_trial(1)
+        kept.create_new_trial(study_id)
     assert opened.exists("a")
 
 
