@@ -6,26 +6,29 @@ up and its nodes big enough; only then is the study made.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import socket
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import Refused
+from hpo.errors import Refused, UserError
 from hpo.schema import flatten
 from hpo.search import attributes
 from hpo.search.messages import Snapshot
 from hpo.search.plan import Objective, SearchPlan
-from hpo.studies import choose_storage, holder, load_study, opened, stored_sweep, trial_folder
+from hpo.studies import choose_storage, load_study, opened, stored_sweep, trial_folder, whoami
 from hpo.sweep import Sweep
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
-    from hpo.storage import StudyStorage
+    from hpo.holding import Tenure
+    from hpo.storage import Lease, LeaseState, RunRecord, StudyRecords, StudyStorage
     from hpo.tuning.runner import RunPlan
 
 Show = Callable[[Snapshot], None]
@@ -38,6 +41,7 @@ def launch(
     storage: str | None = None,
     address: str | None = None,
     fresh: bool = False,
+    takeover: bool = False,
     show: Show | None = None,
     say: Say | None = None,
 ) -> optuna.Study:
@@ -46,23 +50,27 @@ def launch(
     A study of this name with the same spec goes on to the budget; with another spec it is refused and the difference
     shown. storage: a database URL (then HPO_STORAGE, then the sweep's own, then sqlite:///hpo.db). address: a Ray
     cluster to join; by default Ray is started on this machine. fresh: delete the study of this name first.
+    takeover: take the study from a living run, which then ends; from a dead one it is taken anyway.
     show: called with every Snapshot. say: called with lines for people; both print to stderr by default.
 
     Raises Refused when the study is being run or differs, SweepFailed with the reason when the sweep cannot go on,
     Interrupted after SIGINT or SIGTERM. The study is complete and can be resumed in every case.
     """
+    from hpo.holding import wait_until_free
     from hpo.storage import open_storage
 
     say, show = say or _say, show or _show_plainly()
     url, origin = choose_storage(storage, sweep.storage)
     with open_storage(url) as opened_storage:
         say(f"study {sweep.name!r} in {opened_storage.place} ({origin})")
-        exists = opened_storage.exists(sweep.name)
-        if exists and fresh:
-            _check_free(_load(sweep.name, opened_storage))
-        elif exists and _is_done(sweep, _load(sweep.name, opened_storage), say):
-            return load_study(sweep.name, opened_storage.url)
-        return _with_ray(sweep, opened_storage, address, exists and fresh, show, say)
+        exists, after = opened_storage.exists(sweep.name), None
+        if exists:
+            records = opened_storage.records(sweep.name)
+            if not fresh and _is_done(sweep, _load(sweep.name, opened_storage), records, say):
+                return load_study(sweep.name, opened_storage.url)
+            after = wait_until_free(records, say, takeover=takeover)
+        taking = _Taking(address, after, takeover, replace=exists and fresh)
+        return _with_ray(sweep, opened_storage, taking, show, say)
 
 
 def resume(
@@ -71,6 +79,7 @@ def resume(
     storage: str | None = None,
     overrides: Iterable[tuple[str, Any]] = (),
     address: str | None = None,
+    takeover: bool = False,
     show: Show | None = None,
     say: Say | None = None,
 ) -> optuna.Study:
@@ -81,7 +90,7 @@ def resume(
     with opened(name, storage) as (study, _):
         stored = stored_sweep(study)
     sweep = Sweep.from_dict(_with(stored["keys"], overrides), Path(stored["folder"]))
-    return launch(sweep, storage=storage, address=address, show=show, say=say)
+    return launch(sweep, storage=storage, address=address, takeover=takeover, show=show, say=say)
 
 
 def _with(keys: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,34 +99,121 @@ def _with(keys: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict
     return with_overrides(keys, overrides)
 
 
-def _with_ray(
-    sweep: Sweep, storage: StudyStorage, address: str | None, replace: bool, show: Show, say: Say
-) -> optuna.Study:
+@dataclass(frozen=True)
+class _Taking:
+    """How a study is taken. after: its lease when it was last looked at. replace: it is deleted and made anew."""
+
+    address: str | None
+    after: LeaseState | None
+    takeover: bool = False
+    replace: bool = False
+
+
+def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, say: Say) -> optuna.Study:
     from hpo.tuning import cluster
     from hpo.tuning.runner import Signals, run
+    from hpo.tuning.sharing import lie_apart, tidied
 
+    _check_checkpoints(sweep)
     signals = Signals()
     signals.install()
     try:
-        say("starting Ray on this machine ..." if address is None else f"joining Ray at {address} ...")
-        cluster.start(address, sweep.folder)
+        say("starting Ray on this machine ..." if taking.address is None else f"joining Ray at {taking.address} ...")
+        cluster.start(taking.address, sweep.folder)
         signals.install()
         resources = cluster.SlotResources(sweep.trial.cpus, sweep.trial.gpus)
         cluster.check_fits(resources)
+        _check_reachable(storage, cluster.other_hosts())
         signals.check()
-        if replace:
-            storage.delete_study(sweep.name)
-        plan = _prepare(sweep, storage, address)
-        storage.close()
-        _say_slots(sweep, cluster.fits(resources), say)
-        caveat = sweep.sampler.caveat(sweep.search_space)
-        if caveat is not None:
-            say(caveat)
-        run(plan, show, say, signals)
+        with _held(sweep, storage, taking) as tenure:
+            plan = _prepare(sweep, storage, tenure, taking)
+            storage.close()
+            _say_slots(sweep, cluster.fits(resources), say)
+            caveat = sweep.sampler.caveat(sweep.search_space)
+            if caveat is not None:
+                say(caveat)
+            apart = taking.address is not None and lie_apart(plan.files, say)
+            with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
+                last = run(plan, show, say, signals, tenure)
+            tenure.release(last.note or "done")
     finally:
         cluster.stop()
         signals.restore()
     return load_study(sweep.name, storage.url)
+
+
+def _check_checkpoints(sweep: Sweep) -> None:
+    from hpo.training.places import check_place
+
+    path = sweep.checkpoints.place(sweep.folder)
+    if path is not None:
+        check_place(path, "checkpoints.path")
+
+
+def _clear_checkpoints(name: str, url: str, attrs: Mapping[str, Any]) -> None:
+    """Delete the checkpoints of a study that is no more; where they lie cannot always be said."""
+    from hpo.sweep.reading import fill_environment
+    from hpo.tuning.files import TrialFiles
+
+    with contextlib.suppress(UserError, KeyError):
+        path = json.loads(attrs[attributes.SWEEP])["keys"]["checkpoints"].get("path")
+        path = fill_environment(path, "checkpoints.path")
+        TrialFiles.beside(trial_folder(url), name, attrs[attributes.IDENTITY], path).clear()
+
+
+def _trials(name: str, url: str) -> list[FrozenTrial]:
+    from hpo.storage import open_storage
+
+    with open_storage(url) as storage:
+        return _load(name, storage).get_trials(deepcopy=False)
+
+
+def _check_reachable(storage: StudyStorage, hosts: list[str]) -> None:
+    if hosts and storage.url.startswith("sqlite"):
+        raise UserError(
+            f"storage: {storage.place} is a file of this machine, and the cluster has nodes on {', '.join(hosts[:3])}; "
+            "use postgresql://user@host/database"
+        )
+
+
+@contextlib.contextmanager
+def _held(sweep: Sweep, storage: StudyStorage, taking: _Taking) -> Iterator[Tenure]:
+    """The study, made where it is new, held within the block. Whatever ends it otherwise is the reason of its end."""
+    from hpo.holding import Tenure
+
+    if taking.replace:
+        attrs = dict(_load(sweep.name, storage).user_attrs)
+        with Tenure(storage.url, sweep.name, _take(sweep, storage, taking)):
+            storage.delete_study(sweep.name)
+        _clear_checkpoints(sweep.name, storage.url, attrs)
+    if not storage.exists(sweep.name):
+        attrs = {attributes.SWEEP: _text(sweep), attributes.IDENTITY: str(uuid.uuid4())}
+        with contextlib.suppress(Refused):  # another launch was first; one of the two will hold it
+            storage.create_study(sweep.name, [goal.direction for goal in sweep.goals], attrs)
+    with Tenure(storage.url, sweep.name, _take(sweep, storage, taking)) as tenure:
+        yield tenure
+
+
+def _take(sweep: Sweep, storage: StudyStorage, taking: _Taking) -> Lease:
+    from hpo import holding
+    from hpo.storage import Held
+
+    try:
+        return storage.records(sweep.name).take(
+            holding.this_process(taking.address or "local"),
+            taking.after,
+            holding.facts(sweep.folder),
+            datetime.now(UTC),
+            alive=taking.takeover,
+            spec=_text(sweep),
+            by=whoami(),
+        )
+    except Held as error:
+        raise Held(str(error), holding.how_to_take(sweep.name)) from None
+
+
+def _text(sweep: Sweep) -> str:
+    return json.dumps(sweep.stored(), sort_keys=False)
 
 
 def _say_slots(sweep: Sweep, fits: int, say: Say) -> None:
@@ -129,32 +225,50 @@ def _say_slots(sweep: Sweep, fits: int, say: Say) -> None:
         say(f"concurrency: {sweep.concurrency} slots asked for, {fits} fit now; more start when nodes join")
 
 
-def _prepare(sweep: Sweep, storage: StudyStorage, address: str | None) -> RunPlan:
-    """Make the study where it is new, keep the spec with it, and put the run together."""
+def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Taking) -> RunPlan:
+    """Keep the spec with the study, and put the run together."""
+    from hpo.storage import open_storage
     from hpo.tuning.cluster import SlotResources
     from hpo.tuning.files import TrialFiles
     from hpo.tuning.runner import RunPlan
     from hpo.tuning.source import SqlStudy
 
-    stored = json.dumps(sweep.stored(), sort_keys=False)
-    if not storage.exists(sweep.name):
-        attrs = {attributes.SWEEP: stored, attributes.IDENTITY: str(uuid.uuid4())}
-        storage.create_study(sweep.name, [goal.direction for goal in sweep.goals], attrs)
-    study = _load(sweep.name, storage)
-    if study.user_attrs[attributes.SWEEP] != stored:
-        study.set_user_attr(attributes.SWEEP, stored)
-    before = study.user_attrs.get(attributes.RUN, {})
-    files = TrialFiles.beside(trial_folder(storage.url), sweep.name, study.user_attrs[attributes.IDENTITY])
+    with open_storage(storage.url, tenure.lease) as ours:
+        study = _load(sweep.name, ours)
+        _check_same(sweep, study)  # it may have been made since we looked
+        if study.user_attrs[attributes.SWEEP] != _text(sweep):
+            study.set_user_attr(attributes.SWEEP, _text(sweep))
+    runs = storage.records(sweep.name).runs()
+    files = TrialFiles.beside(
+        trial_folder(storage.url),
+        sweep.name,
+        study.user_attrs[attributes.IDENTITY],
+        sweep.checkpoints.place(sweep.folder),
+        sweep.checkpoints.every,
+        sweep.checkpoints.keep,
+    )
     return RunPlan(
         search=search_plan(sweep),
         job=sweep.trained.job(sweep.plugin_files, sweep.goals),
         resources=SlotResources(sweep.trial.cpus, sweep.trial.gpus),
         files=files,
-        source=SqlStudy(storage.url, sweep.name),
-        run=_run_record(float(before.get("seconds", 0.0)), address),
+        source=SqlStudy(storage.url, sweep.name, tenure.lease),
+        seconds=sum(run.seconds for run in runs),
+        events=_beginning(runs, taking),
         isolate=sweep.trial.isolate,
         plugins=sweep.plugin_files,
     )
+
+
+def _beginning(runs: Sequence[RunRecord], taking: _Taking) -> tuple[tuple[str, str], ...]:
+    """What is noted of how the run began."""
+    mine = runs[-1]
+    versions = ", ".join(f"{name} {version}" for name, version in mine.facts.versions.items())
+    kind = "resumed" if len(runs) > 1 else "launched"
+    events = [(kind, f"{kind} as process {mine.holder.pid} on {mine.holder.host}, with {versions}")]
+    if taking.after is not None and taking.after.released is None and not taking.replace:
+        events.append(("takeover", f"taken over from {taking.after.holder}"))
+    return tuple(events)
 
 
 def search_plan(sweep: Sweep) -> SearchPlan:
@@ -174,20 +288,8 @@ def search_plan(sweep: Sweep) -> SearchPlan:
         retries=sweep.failures.retries,
         max_in_a_row=sweep.failures.max_in_a_row,
         unread_ends=True,
+        keep=sweep.checkpoints.keep,
     )
-
-
-def _run_record(seconds_before: float, address: str | None) -> dict[str, Any]:
-    import psutil
-
-    return {
-        "host": socket.gethostname(),
-        "process_started": psutil.Process().create_time(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "seconds": seconds_before,
-        "address": address or "local",
-        "ended": None,
-    }
 
 
 def _load(name: str, storage: StudyStorage) -> optuna.Study:
@@ -196,18 +298,9 @@ def _load(name: str, storage: StudyStorage) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage.optuna)
 
 
-def _check_free(study: optuna.Study) -> None:
-    held_by = holder(study.user_attrs.get(attributes.RUN))
-    if held_by is not None:
-        raise Refused(
-            f"study {study.study_name!r} is being run by {held_by}", hint=f"watch it: hpo status {study.study_name}"
-        )
-
-
-def _is_done(sweep: Sweep, study: optuna.Study, say: Say) -> bool:
-    """Say how much is done; whether nothing is left to do. Refuses a running study and another spec."""
-    _check_free(study)
-    now = json.loads(json.dumps(sweep.stored()))  # as it would be read back
+def _check_same(sweep: Sweep, study: optuna.Study) -> None:
+    """Refuse another spec than the one that the study was made with."""
+    now = json.loads(_text(sweep))  # as it would be read back
     differences = difference(Sweep.identity(stored_sweep(study)), Sweep.identity(now))
     if differences:
         shown = "\n".join(f"  {line}" for line in differences)
@@ -215,6 +308,13 @@ def _is_done(sweep: Sweep, study: optuna.Study, say: Say) -> bool:
             f"study {sweep.name!r} exists with another spec:\n{shown}",
             hint="--name NEW makes another study, --fresh deletes this one",
         )
+
+
+def _is_done(sweep: Sweep, study: optuna.Study, records: StudyRecords, say: Say) -> bool:
+    """Say how much is done; whether nothing is left to do. Refuses another spec."""
+    from hpo.holding import is_gone
+
+    _check_same(sweep, study)
     trials = study.get_trials(deepcopy=False)
     done = sum(trial.state.is_finished() for trial in trials)
     total = sweep.budget.trials
@@ -222,8 +322,10 @@ def _is_done(sweep: Sweep, study: optuna.Study, say: Say) -> bool:
         say(f"{done} trials done, going on")
         return False
     say(f"{done} of {total} done, {max(0, total - done)} to go")
+    lease = records.lease()
+    free = lease is None or lease.released is not None or is_gone(lease.holder)
     # trials that a dead run left RUNNING are put back by a run, even when the budget is full
-    return done >= total and not any(trial.state.name == "RUNNING" for trial in trials)
+    return free and done >= total and not any(trial.state.name == "RUNNING" for trial in trials)
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from hpo.search import attributes
 if TYPE_CHECKING:
     import optuna
 
-    from hpo.storage import StudyStorage
+    from hpo.storage import RunRecord, StudyStorage
 
 DEFAULT_STORAGE = "sqlite:///hpo.db"
 ENVIRONMENT = "HPO_STORAGE"
@@ -90,24 +90,6 @@ def stored_sweep(study: optuna.Study) -> dict[str, Any]:
     return stored
 
 
-def holder(run: Mapping[str, Any] | None) -> str | None:
-    """Who works on the study now, as text, or None. A dead process of this host does not count."""
-    if not run or run.get("ended") is not None:
-        return None
-    who = f"process {run.get('pid')} on {run.get('host')}, since {run.get('started')}"
-    if run.get("host") != socket.gethostname():
-        return who
-    import psutil
-
-    try:
-        process = psutil.Process(int(run["pid"]))
-        # pids are given away again: only the process that started then is the same
-        same = abs(process.create_time() - float(run["process_started"])) < 2
-        return who if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
-
-
 @dataclass(frozen=True)
 class BestTrial:
     """A trial worth showing: its number, objective values, parameters."""
@@ -146,17 +128,16 @@ class StudyStatus:
         return self.state in ("stopped", "interrupted", "not started")
 
 
-def status(study: optuna.Study) -> StudyStatus:
-    """Where `study` stands now."""
+def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
+    """Where `study` stands now. runs: its runs, as `StudyRecords.runs` gives them."""
     trials = study.get_trials(deepcopy=False)
     counts = {state: sum(trial.state.name == state for trial in trials) for state in STATES}
     ours = attributes.SWEEP in study.user_attrs
     keys = stored_sweep(study)["keys"] if ours else {}
     total = keys.get("budget", {}).get("trials")
     goals = keys.get("objectives") or [keys["objective"]] if ours else []
-    run = study.user_attrs.get(attributes.RUN, {})
     done = sum(counts[state] for state in ("COMPLETE", "PRUNED", "FAIL"))
-    state, reason = _state(run, total is not None and done >= total) if ours else ("made without hpo", None)
+    state, reason = _state(runs, total is not None and done >= total) if ours else ("made without hpo", None)
     return StudyStatus(
         name=study.study_name,
         state=state,
@@ -166,7 +147,7 @@ def status(study: optuna.Study) -> StudyStatus:
         metrics=tuple(goal["metric"] for goal in goals) or _plain_metrics(study),
         directions=tuple(direction.name.lower() for direction in study.directions),
         best=best_trials(study) if counts["COMPLETE"] else (),
-        seconds=float(run.get("seconds", 0.0)),
+        seconds=sum(run.seconds for run in runs),
     )
 
 
@@ -178,18 +159,21 @@ def _plain_metrics(study: optuna.Study) -> tuple[str, ...]:
     )
 
 
-def _state(run: Mapping[str, Any], full: bool) -> tuple[str, str | None]:
+def _state(runs: Sequence[RunRecord], full: bool) -> tuple[str, str | None]:
     """The state, and who runs it or why it stopped."""
-    held_by = holder(run)
-    if held_by is not None:
-        return "running", held_by
+    from hpo.holding import is_gone
+
+    newest = runs[-1] if runs else None
+    if newest is not None and newest.ended is None and not is_gone(newest.holder):
+        heard = newest.heartbeat.astimezone().isoformat(timespec="seconds")
+        return "running", f"{newest.holder}, last heard of at {heard}"
     if full:
         return "done", None
-    if not run:
+    if newest is None:
         return "not started", None
-    if run.get("ended") is None:
-        return "interrupted", f"process {run.get('pid')} on {run.get('host')} is gone"
-    return "stopped", str(run["ended"])
+    if newest.ended is None:
+        return "interrupted", f"process {newest.holder.pid} on {newest.holder.host} is gone"
+    return "stopped", newest.reason
 
 
 def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
@@ -199,6 +183,23 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
         raise NotFound(f"study {study.study_name!r} has no COMPLETE trial yet", hint=f"hpo trials {study.study_name}")
     chosen = found if len(study.directions) > 1 else [study.best_trial]
     return tuple(BestTrial(trial.number, tuple(trial.values), dict(trial.params)) for trial in chosen)
+
+
+def kept_checkpoint(study: optuna.Study, number: int) -> str | None:
+    """Where the last checkpoint of a trial of `study` lies; None when it saved none, or it was not kept."""
+    from hpo.search.keeping import kept_trials
+    from hpo.search.plan import Objective
+    from hpo.training.checkpoint import KEEP
+
+    trials = study.get_trials(deepcopy=False)
+    where: str | None = trials[number].user_attrs.get(attributes.CHECKPOINT)
+    if where is None:
+        return None
+    keys = stored_sweep(study)["keys"]
+    goal = (keys.get("objectives") or [keys["objective"]])[0]
+    keep = keys.get("checkpoints", {}).get("keep", KEEP)
+    kept = kept_trials(trials, keep, Objective(goal["metric"], goal["direction"]))
+    return where if number in kept else None
 
 
 def trial_numbers(count: int) -> str:
@@ -213,7 +214,8 @@ def all_statuses(storage: str | None) -> tuple[list[StudyStatus], str]:
     with reading(storage) as found:
         # an empty server is not given Optuna's tables for being looked at: `optuna` makes them
         names = found.study_names()
-        return [status(optuna.load_study(study_name=name, storage=found.optuna)) for name in names], found.place
+        loaded = [optuna.load_study(study_name=name, storage=found.optuna) for name in names]
+        return [status(study, found.records(study.study_name).runs()) for study in loaded], found.place
 
 
 def whoami() -> str:

@@ -9,14 +9,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import optuna
-import psutil
 import pytest
 
 import hpo
 from hpo.errors import NotFound, Refused, UserError
+from hpo.holding import Tenure
 from hpo.runs import difference, search_plan
 from hpo.search import attributes
+from hpo.storage import Held
+from tests.held import record_run
 from tests.launching import Launcher
 from tests.without_ray import run_here
 
@@ -39,14 +40,6 @@ def url(tmp_path: Path) -> str:
 
 def sweep(folder: Path, **changes: Any) -> hpo.Sweep:
     return hpo.Sweep.from_dict({**KEYS, **changes}, folder)
-
-
-def record(url: str, **changes: Any) -> None:
-    """Let the study be one that this process works on."""
-    started = psutil.Process().create_time()
-    run = {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started, "started": "noon"}
-    study = optuna.load_study(study_name="loop", storage=url)
-    study.set_user_attr(attributes.RUN, {**run, "ended": None, "seconds": 1.0, **changes})
 
 
 def refused(folder: Path, url: str, **keys: Any) -> tuple[Refused, list[str]]:
@@ -98,15 +91,15 @@ def test_what_is_free_makes_no_difference() -> None:
 
 
 def test_a_running_study_is_refused_whatever_is_asked(tmp_path: Path, url: str) -> None:
-    record(url)
-    who = f"study 'loop' is being run by process {os.getpid()} on {socket.gethostname()}, since noon"
-    for fresh in (False, True):
-        with pytest.raises(Refused) as error:
-            hpo.launch(sweep(tmp_path), storage=url, fresh=fresh, say=lambda text: None)
-        assert str(error.value) == who
-        assert error.value.hint == "watch it: hpo status loop"
-    with pytest.raises(Refused, match="is being run by"):
-        hpo.resume("loop", storage=url, say=lambda text: None)
+    with Tenure(url, "loop", record_run(url, "loop")):
+        who = f"study 'loop' is being run by process {os.getpid()} on {socket.gethostname()}, since 2026-01-01T"
+        for fresh in (False, True):
+            with pytest.raises(Held) as error:
+                hpo.launch(sweep(tmp_path), storage=url, fresh=fresh, say=lambda text: None)
+            assert str(error.value).startswith(who)
+            assert error.value.hint == "watch it: hpo status loop; --takeover takes the study from a living run"
+        with pytest.raises(Refused, match="is being run by"):
+            hpo.resume("loop", storage=url, say=lambda text: None)
     assert len(hpo.load_study("loop", url).trials) == 2
 
 

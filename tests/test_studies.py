@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import hpo
 from hpo.errors import NotFound, UserError
+from hpo.holding import process_started
 from hpo.search import attributes
 from hpo.storage import open_storage
-from hpo.studies import all_statuses, best_trials, choose_storage, holder, opened, status, trial_folder
+from hpo.studies import StudyStatus, all_statuses, best_trials, choose_storage, opened, status, trial_folder
+from tests.held import SINCE, holder, record_run
 from tests.launching import Launcher
 
 SPEC = {"keys": {"name": "s", "objective": {"metric": "score"}, "budget": {"trials": 5}}, "digests": {}, "folder": "/"}
@@ -38,23 +39,26 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def make(url: str) -> Make:
-    """A study in SQL as a launch would leave it. run: its record; keys: changed keys of its spec."""
+    """A study in SQL as a launch would leave it. run: of its last run, as for `record_run`; keys: changed keys."""
 
     def made(*trials: FrozenTrial, run: dict[str, Any] | None = None, **keys: Any) -> optuna.Study:
         stored = {**SPEC, "keys": {**SPEC["keys"], **keys}}
-        attrs = {attributes.SWEEP: json.dumps(stored)} | ({} if run is None else {attributes.RUN: run})
+        attrs = {attributes.SWEEP: json.dumps(stored)}
         with open_storage(url) as storage:
             storage.create_study("s", ["maximize"], attrs)
             study = optuna.load_study(study_name="s", storage=storage.optuna)
             study.add_trials(list(trials))
+        if run is not None:
+            record_run(url, "s", **run)
         return hpo.load_study("s", url)
 
     return made
 
 
-def process_record(pid: int, **changes: Any) -> dict[str, Any]:
-    record = {"host": socket.gethostname(), "pid": pid, "started": "2026-01-01T10:00:00+00:00", "ended": None}
-    return {**record, "process_started": psutil.Process(pid).create_time(), "seconds": 4.5, **changes}
+def standing(study: optuna.Study, url: str) -> StudyStatus:
+    """Where it stands, with its runs."""
+    with open_storage(url) as storage:
+        return status(study, storage.records(study.study_name).runs())
 
 
 # ---------------------------------------------------------------------------------------------------- where to look
@@ -115,38 +119,34 @@ def test_files_lie_beside_sqlite_and_below_the_working_directory_for_a_server(
 # ------------------------------------------------------------------------------------------------- where it stands
 
 
-def test_a_living_process_runs_its_study(make: Make) -> None:
-    found = status(make(trial(1.0), run=process_record(os.getpid())))
+def test_a_living_process_runs_its_study(make: Make, url: str) -> None:
+    found = standing(make(trial(1.0), run={}), url)
     assert found.state == "running"
-    assert found.reason == f"process {os.getpid()} on {socket.gethostname()}, since 2026-01-01T10:00:00+00:00"
+    assert found.reason == f"{holder()}, last heard of at {SINCE.astimezone().isoformat(timespec='seconds')}"
+    assert found.reason.startswith(f"process {os.getpid()} on {socket.gethostname()}, since 2026-01-01T")
     assert (found.done, found.total, found.seconds) == (1, 5, 4.5)
     assert not found.can_go_on
 
 
-def test_a_dead_process_leaves_its_study_interrupted(make: Make) -> None:
+def test_a_dead_process_leaves_its_study_interrupted(make: Make, url: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    record = process_record(process.pid)
-    assert holder(record)
+    run = {"pid": process.pid, "process_started": process_started(process.pid)}
     process.kill()
-    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
-        pass
-    assert holder(record) is None, "a zombie runs nothing"
     process.communicate()
-    found = status(make(trial(1.0), trial(None, TrialState.RUNNING), run=record))
+    found = standing(make(trial(1.0), trial(None, TrialState.RUNNING), run=run), url)
     assert (found.state, found.reason) == ("interrupted", f"process {process.pid} on {socket.gethostname()} is gone")
     assert found.counts["RUNNING"] == 1
     assert found.can_go_on
 
 
-def test_a_pid_given_away_again_runs_nothing() -> None:
-    assert holder(process_record(os.getpid(), process_started=1.0)) is None
+def test_a_process_of_another_host_is_believed(make: Make, url: str) -> None:
+    assert standing(make(trial(1.0), run={"host": "elsewhere", "process_started": 1.0}), url).state == "running"
 
 
-def test_a_process_of_another_host_is_believed() -> None:
-    assert holder(process_record(os.getpid(), host="elsewhere", process_started=1.0))
-    assert holder(process_record(os.getpid(), host="elsewhere", ended="done")) is None
-    assert holder({}) is None
-    assert holder(None) is None
+def test_seconds_are_those_of_all_runs(make: Make, url: str) -> None:
+    study = make(trial(1.0), run={"ended": "done"})
+    record_run(url, "s", "time used up", seconds=10.0)
+    assert (standing(study, url).seconds, standing(study, url).reason) == (14.5, "time used up")
 
 
 @pytest.mark.parametrize(
@@ -160,23 +160,22 @@ def test_a_process_of_another_host_is_believed() -> None:
     ],
 )
 def test_the_state_follows_from_trials_and_the_record_of_the_run(
-    make: Make, trials: int, record: dict[str, Any] | None, expected: tuple[str, str | None]
+    make: Make, url: str, trials: int, record: dict[str, Any] | None, expected: tuple[str, str | None]
 ) -> None:
-    run = None if record is None else process_record(os.getpid(), **record)
-    found = status(make(*[trial(1.0)] * trials, run=run))
+    found = standing(make(*[trial(1.0)] * trials, run=record), url)
     assert (found.state, found.reason) == expected
     assert found.can_go_on == (expected[0] != "done")
 
 
-def test_a_study_limited_by_time_alone_has_no_total(make: Make) -> None:
-    found = status(make(trial(1.0), run=process_record(os.getpid(), ended="time used up"), budget={"time": "10m"}))
+def test_a_study_limited_by_time_alone_has_no_total(make: Make, url: str) -> None:
+    found = standing(make(trial(1.0), run={"ended": "time used up"}, budget={"time": "10m"}), url)
     assert (found.total, found.done, found.state) == (None, 1, "stopped")
 
 
 def test_every_ended_trial_counts_and_the_best_is_a_complete_one(make: Make) -> None:
     states = (TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING)
     study = make(trial(0.5), trial(0.75), *(trial(9.0 if s is TrialState.PRUNED else None, s) for s in states))
-    found = status(study)
+    found = status(study, [])
     assert found.done == 4
     assert found.counts == {"COMPLETE": 2, "PRUNED": 1, "FAIL": 1, "RUNNING": 0, "WAITING": 1}
     assert [(best.number, best.values) for best in found.best] == [(1, (0.75,))]
@@ -185,7 +184,7 @@ def test_every_ended_trial_counts_and_the_best_is_a_complete_one(make: Make) -> 
 
 def test_without_a_complete_trial_there_is_no_best(make: Make) -> None:
     study = make(trial(0.5, TrialState.PRUNED))
-    assert status(study).best == ()
+    assert status(study, []).best == ()
     with pytest.raises(NotFound, match="study 's' has no COMPLETE trial yet") as error:
         best_trials(study)
     assert error.value.hint == "hpo trials s"
@@ -200,7 +199,7 @@ def test_a_study_of_plain_optuna_is_read_as_any_other(url: str) -> None:
     assert found.metrics == ("value 0", "value 1")
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         plain.set_metric_names(["loss", "score"])
-    assert status(hpo.load_study("plain", url)).metrics == ("loss", "score")
+    assert status(hpo.load_study("plain", url), []).metrics == ("loss", "score")
     with pytest.raises(UserError, match="study 'plain' was not made by hpo"):
         hpo.resume("plain", storage=url)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hpo.sweep import Sweep
 from hpo.training import Verdict
 from hpo.training.function import TrainingFunction
 from hpo.training.trial import Stopped, Trial
+from hpo.tuning.runner import RunPlan
 
 
 def run_here(keys: dict[str, Any], folder: Path) -> str:
@@ -24,19 +24,26 @@ def run_here(keys: dict[str, Any], folder: Path) -> str:
     url = f"sqlite:///{folder / 'hpo.db'}"
     sweep = Sweep.from_dict(keys, folder)
     with open_storage(url) as storage:
-        plan = runs._prepare(sweep, storage, None)
+        taking = runs._Taking(None, None)
+        with runs._held(sweep, storage, taking) as tenure:
+            _run(runs._prepare(sweep, storage, tenure, taking))
+    return url
+
+
+def _run(plan: RunPlan) -> None:
     opened = plan.source.open()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        live = LiveStudy(opened.study, plan.search, opened.flush, plan.files.log_text)
-        coordinator = Coordinator(live, plan.search, {**plan.run, "pid": os.getpid()})
+        live = LiveStudy(
+            opened.study, plan.search, opened.flush, plan.files.log_text, record=opened.record, note=opened.log
+        )
+        coordinator = Coordinator(live, plan.search)
         _work(coordinator, plan.job.load("cpu"))
         coordinator.close("done")
     finally:
         torch.set_num_threads(threads)
         opened.close()
-    return url
 
 
 def _work(coordinator: Coordinator, train: TrainingFunction) -> None:

@@ -16,6 +16,7 @@ Trials = Annotated[str | None, typer.Option(help="the study's total of trials", 
 Time = Annotated[str | None, typer.Option(help="the study's total of time: 90s, 10m, 1h30m", metavar="TIME")]
 Concurrency = Annotated[str | None, typer.Option(help="how many slots, or auto", metavar="N")]
 Address = Annotated[str | None, typer.Option(help="a Ray cluster to join, as in ray://host or auto", metavar="ADDR")]
+Takeover = Annotated[bool, typer.Option("--takeover", help="take the study from a living run, which then ends")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")]
 SweepFile = Annotated[Path, typer.Argument(help="the sweep's YAML file", metavar="SWEEP.yaml")]
 Overrides = Annotated[

@@ -39,6 +39,7 @@ def launch(
     name: Annotated[str | None, typer.Option(help="the study's name, instead of the file's")] = None,
     concurrency: o.Concurrency = None,
     address: o.Address = None,
+    takeover: o.Takeover = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="delete the study of this name first (asks)")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     quiet_: o.Quiet = False,
@@ -46,6 +47,7 @@ def launch(
 ) -> None:
     """Run a sweep, or go on with it, until the study's budget is used."""
     from hpo.runs import launch as launch_sweep
+    from hpo.studies import choose_storage
     from hpo.sweep import Sweep
 
     flags = _flags(trials=trials, time=time, concurrency=concurrency, name=name)
@@ -56,9 +58,15 @@ def launch(
     clock = Clock()
     with _Resumable(sweep.name, storage), Progress(sweep.name, silent=silent) as show:
         study = launch_sweep(
-            sweep, storage=storage, address=address, fresh=fresh, show=show, say=quiet if silent else say
+            sweep,
+            storage=storage,
+            address=address,
+            fresh=fresh,
+            takeover=takeover,
+            show=show,
+            say=quiet if silent else say,
         )
-    _finish(study, clock, storage, silent=silent, as_json=as_json)
+    _finish(study, choose_storage(storage, sweep.storage)[0], clock, storage, silent=silent, as_json=as_json)
 
 
 def resume(
@@ -68,11 +76,13 @@ def resume(
     storage: o.Storage = None,
     concurrency: o.Concurrency = None,
     address: o.Address = None,
+    takeover: o.Takeover = False,
     quiet_: o.Quiet = False,
     as_json: o.Json = False,
 ) -> None:
     """Go on with a study to its budget; needs no file."""
     from hpo.runs import resume as resume_study
+    from hpo.studies import choose_storage
 
     silent = quiet_ or as_json
     clock = Clock()
@@ -82,10 +92,11 @@ def resume(
             storage=storage,
             overrides=_flags(trials=trials, time=time, concurrency=concurrency),
             address=address,
+            takeover=takeover,
             show=show,
             say=quiet if silent else say,
         )
-    _finish(study, clock, storage, silent=silent, as_json=as_json)
+    _finish(study, choose_storage(storage)[0], clock, storage, silent=silent, as_json=as_json)
 
 
 def _flags(
@@ -115,7 +126,8 @@ def _ask_to_delete(sweep: Sweep, storage: str | None) -> None:
             return
         import optuna
 
-        found = status(optuna.load_study(study_name=sweep.name, storage=opened.optuna))
+        study = optuna.load_study(study_name=sweep.name, storage=opened.optuna)
+        found = status(study, opened.records(sweep.name).runs())
         place = opened.place
     if not sys.stdin.isatty():
         raise Refused(f"--fresh would delete study {sweep.name!r} with {found.done} trials", hint="add --yes")
@@ -139,17 +151,19 @@ class _Resumable:
             say(f"go on with  {self._command}")
 
 
-def _finish(study: optuna.Study, clock: Clock, storage: str | None, *, silent: bool, as_json: bool) -> None:
+def _finish(study: optuna.Study, url: str, clock: Clock, storage: str | None, *, silent: bool, as_json: bool) -> None:
     from hpo.cli.studies import status_data, status_text
     from hpo.progress import time_text
+    from hpo.storage import open_storage
     from hpo.studies import status
 
-    found = status(study)
+    with open_storage(url) as opened:
+        found = status(study, opened.records(study.study_name).runs())
     if as_json:
         put_json(status_data(found))
         return
     if not silent:
-        early = "" if found.total is None or found.done >= found.total else f": {_why_early(study)}"
+        early = "" if found.total is None or found.done >= found.total else f": {found.reason or 'stopped early'}"
         say(f"\n{found.name}: {found.done} of {found.total or found.done} trials in {time_text(clock.seconds)}{early}")
     put(status_text(found))
     if not silent:
@@ -159,9 +173,3 @@ def _finish(study: optuna.Study, clock: Clock, storage: str | None, *, silent: b
             f"       hpo export {found.name} -o best.yaml{where}\n"
             f"       hpo train best.yaml"
         )
-
-
-def _why_early(study: optuna.Study) -> str:
-    from hpo.search import attributes
-
-    return str(study.user_attrs.get(attributes.RUN, {}).get("ended") or "stopped early")

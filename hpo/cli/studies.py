@@ -23,8 +23,8 @@ def status(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> 
     from hpo.studies import opened
     from hpo.studies import status as status_of
 
-    with opened(name, storage) as (study, _):
-        found = status_of(study)
+    with opened(name, storage) as (study, place):
+        found = status_of(study, place.records(name).runs())
     if as_json:
         put_json(status_data(found))
     else:
@@ -38,8 +38,8 @@ def best(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> No
     from hpo.studies import best_trials, opened
     from hpo.studies import status as status_of
 
-    with opened(name, storage) as (study, _):
-        trials, found = best_trials(study), status_of(study)
+    with opened(name, storage) as (study, place):
+        trials, found = best_trials(study), status_of(study, place.records(name).runs())
         if as_json:
             data = [trial_data(trial, found) for trial in trials]
             put_json(data[0] if len(found.directions) == 1 else data)
@@ -75,7 +75,7 @@ def trials(
     as_json: o.Json = False,
 ) -> None:
     """List a study's trials, show one with its curve, reason and log, or write them all to a table."""
-    from hpo.studies import opened, trial_numbers
+    from hpo.studies import kept_checkpoint, opened, trial_numbers
 
     if output is not None:
         put(str(_write_table(name, output, curves, storage)))
@@ -90,7 +90,7 @@ def trials(
         if as_json:
             put_json(frozen_data(found[trial]))
         else:
-            put(_one_trial(found[trial]))
+            put(_one_trial(found[trial], kept_checkpoint(study, trial)))
 
 
 def _write_table(name: str, output: Path, curves: bool, storage: str | None) -> Path:
@@ -101,7 +101,8 @@ def _write_table(name: str, output: Path, curves: bool, storage: str | None) -> 
     with opened(name, storage) as (study, place):
         if not curves:
             return write_trials(study, output)
-        return write_curves(study, status_of(study).metrics[0], place.records(name).metrics(), output)
+        records = place.records(name)
+        return write_curves(study, status_of(study, records.runs()).metrics[0], records.metrics(), output)
 
 
 def log(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
@@ -136,7 +137,7 @@ def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:
     put(table(["trial", "state", "value", "steps", "reason", "parameters"], rows))
 
 
-def _one_trial(trial: optuna.trial.FrozenTrial) -> str:
+def _one_trial(trial: optuna.trial.FrozenTrial, checkpoint: str | None) -> str:
     attrs = trial.user_attrs
     values = " ".join(number(value) for value in trial.values or [])
     lines = [f"trial {trial.number}: {trial.state.name} {values}".rstrip()]
@@ -148,6 +149,7 @@ def _one_trial(trial: optuna.trial.FrozenTrial) -> str:
     if trial.duration is not None:
         lines.append(f"took: {trial.duration.total_seconds():.1f} s")
     lines += [f"{key}: {attrs[key]}" for key in ("seed", "attempt", "log") if key in attrs]
+    lines += [f"checkpoint: {checkpoint}"] if checkpoint is not None else []
     return "\n".join(lines)
 
 

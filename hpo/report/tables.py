@@ -31,7 +31,7 @@ def header(study: Study) -> str:
     if len(named) == 1 and winners:
         direction = "highest" if named[0].maximize else "lowest"
         tiles.append(_tile(f"{direction} {named[0].name}", number(winners[0].values[0]), "win"))
-    taken = _seconds(study, trials)
+    taken = _seconds(trials)
     if taken is not None:
         tiles.append(_tile("time", span(taken)))
     return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -126,11 +126,13 @@ def _short(value: Any) -> str:
     return str(value.get("name", "")) if isinstance(value, Mapping) else str(value)
 
 
-def _seconds(study: Study, trials: list[FrozenTrial]) -> float | None:
-    """Wall time of the runs when the study knows it, else from the first start to the last end."""
-    run = study.user_attrs.get(attributes.RUN)
-    if isinstance(run, Mapping) and isinstance(run.get("seconds"), int | float):
-        return float(run["seconds"])
-    starts = [t.datetime_start for t in trials if t.datetime_start]
-    ends = [t.datetime_complete for t in trials if t.datetime_complete]
-    return (max(ends) - min(starts)).total_seconds() if starts and ends else None
+def _seconds(trials: list[FrozenTrial]) -> float | None:
+    """Wall time in which anything trained; pauses between runs do not count. None where nothing has ended."""
+    spans = sorted((t.datetime_start, t.datetime_complete) for t in trials if t.datetime_start and t.datetime_complete)
+    if not spans:
+        return None
+    total, until = 0.0, spans[0][0]
+    for start, end in spans:
+        total += max((end - max(start, until)).total_seconds(), 0.0)
+        until = max(until, end)
+    return total

@@ -5,7 +5,6 @@ from __future__ import annotations
 # study.user_attrs
 SWEEP = "hpo:sweep"  # the canonical spec as JSON text; no storage, no secret
 IDENTITY = "hpo:id"  # a UUID: SQLite gives a deleted study's row id away again
-RUN = "hpo:run"  # {host, pid, process_started, started, seconds, ended}: the newest run
 RESOURCE = "hpo:resource"  # int: what the pruner took for `auto`, so that it has the same rungs after a restart
 
 # trial.user_attrs

@@ -7,9 +7,8 @@ slots to kill. Every answer leaves after what it rests on is durable in SQL.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from hpo.search import attributes
 from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
@@ -24,13 +23,14 @@ from hpo.search.messages import (
     Report,
     Snapshot,
     TrialEnd,
+    refusal,
 )
 from hpo.search.plan import SearchPlan
 from hpo.search.states import FINAL, Event, State
 from hpo.training import Verdict
 
 DEATHS_ALLOWED = 3
-RUN_WRITTEN_EVERY = 5.0  # seconds
+RECOUNTED_EVERY = 5.0  # seconds
 DRAIN_GRACE = 10.0  # seconds that trials in flight have to come to a report once nothing more is started
 IDLE_WAIT = 0.1  # seconds
 TIME_USED_UP = "time used up"
@@ -39,19 +39,23 @@ TIME_USED_UP = "time used up"
 class Coordinator:
     """Hands out trials, decides on their reports, ends them, and puts the trials of lost slots back.
 
-    live: the study's book. run: what is recorded of this run; its "seconds" are those of earlier runs.
-    clock: monotonic seconds. Not thread safe. Any error but those documented is a fault of ours or the end of the
-    storage; `close` leaves nothing RUNNING even then.
+    live: the study's book. seconds: what was worked on the study before, all runs together. left: why trials may be
+    RUNNING already. clock: monotonic seconds. Not thread safe. Any error but those documented is a fault of ours or
+    the end of the storage; `close` leaves nothing RUNNING even then.
     """
 
     def __init__(
-        self, live: LiveStudy, plan: SearchPlan, run: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
+        self,
+        live: LiveStudy,
+        plan: SearchPlan,
+        seconds: float = 0.0,
+        left: str = "its run ended",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._live = live
         self._plan = plan
-        self._run = dict(run)
         self._clock = clock
-        self._seconds_before = float(run.get("seconds", 0.0))
+        self._seconds_before = seconds
         self._first_ask: float | None = None
         self._busy_seconds = 0.0
         self._open: dict[int, OpenTrial] = {}
@@ -68,8 +72,10 @@ class Coordinator:
         self._stopping_since: float | None = None
         self._failure: str | None = None
         self._closed = False
-        self.adopted = live.adopt()
-        self._write_run(clock())
+        self.adopted = live.adopt(left)
+        for number in self.adopted:
+            live.log("adopted", f"adopted trial {number}: {left}", number)
+        self._recounted = clock()
         self._watch_time(clock())
 
     # ------------------------------------------------------------------ slots
@@ -143,9 +149,9 @@ class Coordinator:
             for slot in silent:
                 self.lost(slot, Lost("stop", self._why()))
             late += silent
-        if now - self._run_written >= RUN_WRITTEN_EVERY:
+        if now - self._recounted >= RECOUNTED_EVERY:
+            self._recounted = now
             self._live.recount()
-            self._write_run(now)
         return self.snapshot(), tuple(late)
 
     def drain(self, why: str) -> None:
@@ -159,17 +165,19 @@ class Coordinator:
         self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
 
     def close(self, why: str) -> Snapshot:
-        """End the run: put back what is still open, refuse everyone from now on, record the end.
+        """End the run: put back what is still open, refuse everyone from now on.
 
-        why: what is recorded where the sweep itself has no word for it.
+        why: what is said of it where the sweep itself has no word for it.
         """
         if not self._closed:
             for slot in sorted({one.slot for one in self._open.values()}):
                 self.lost(slot, Lost("stop", why))
-            self._live.adopt()  # one that was half asked when something failed
+            self._live.adopt(why)  # one that was half asked when something failed
             self._live.recount()
-            self._run["ended"] = self._failure or self._note() or why
-            self._write_run(self._clock())
+            kind = "failed" if self._failure else "stopped" if self._stopping else "finished"
+            done = f"{self._counted()} trials have ended"
+            self._live.log(kind, f"{self._failure or self._note() or why}: {done}" if kind != "finished" else done)
+            self._live.flush()
             self._closed = True
         return self.snapshot()
 
@@ -323,6 +331,7 @@ class Coordinator:
         try:
             self._live.put_back(one, event, reason, counter)
             del self._open[one.number]
+            self._live.log("requeued", f"requeued trial {one.number}: {reason}", one.number)
         except EndedElsewhere:
             self._drop(one)
 
@@ -385,14 +394,3 @@ class Coordinator:
         if self._draining is None and self._live.exhausted:
             return f"sampler {self._plan.sampler.name}: every point of the space was tried"
         return self._draining
-
-    def _write_run(self, now: float) -> None:
-        self._run_written = now
-        self._run["seconds"] = round(self._seconds(now), 3)
-        self._live.set_run(self._run)
-        self._live.flush()
-
-
-def refusal(news: Sequence[News]) -> Answer:
-    """The answer to a slot that is not, or no longer, one of ours: it ends, and nothing of its news is believed."""
-    return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True, refused=True)

@@ -81,11 +81,21 @@ class OpenTrial:
         return _count(self.known, attribute)
 
 
+def _no_record(trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+    del trial_id, step, metrics
+
+
+def _no_note(kind: str, text: str, trial: int | None) -> None:
+    del kind, text, trial
+
+
 class LiveStudy:
     """Optuna's study under one run.
 
     flush: makes everything written so far durable. log_path: names the log file of a trial by its number.
-    batch: a block whose writes are committed together when it ends.
+    batch: a block whose writes are committed together when it ends. record: keeps what a trial (by its id) reports at
+    a step besides the objective. note: notes what the run did: kind, sentence, trial's number. Both go with the next
+    flush.
     """
 
     def __init__(
@@ -95,9 +105,13 @@ class LiveStudy:
         flush: Callable[[], None],
         log_path: Callable[[int], str] | None = None,
         batch: Callable[[], AbstractContextManager[None]] = nullcontext,
+        record: Callable[[int, int, Mapping[str, float]], None] = _no_record,
+        note: Callable[[str, str, int | None], None] = _no_note,
     ) -> None:
         self._plan = plan
         self._log_path = log_path
+        self._record = record
+        self._note = note
         self.flush = flush
         self.batch = batch
         study.sampler = seeded(plan.sampler.build(plan.seed, plan.space), plan.seed)
@@ -128,12 +142,16 @@ class LiveStudy:
                 self._consider(trial, state)
         self.keeping.hear(trial for trial in self._trials() if trial.state.is_finished())
 
-    def adopt(self) -> list[int]:
+    def log(self, kind: str, text: str, trial: int | None = None) -> None:
+        """Note what the run did; for people."""
+        self._note(kind, text, trial)
+
+    def adopt(self, why: str) -> list[int]:
         """Put all RUNNING trials back, to be asked again under their own numbers; these, lowest first."""
         adopted = []
         for trial in self._trials(TrialState.RUNNING):
             with contextlib.suppress(EndedElsewhere):
-                self._set_waiting(trial._trial_id, "its run ended")
+                self._set_waiting(trial._trial_id, why)
                 adopted.append(trial.number)
         self.flush()
         return adopted
@@ -164,10 +182,6 @@ class LiveStudy:
         with contextlib.suppress(UserError):  # half asked when its run died, or enqueued outside the space
             self._plan.space.validate(params)
             self._points.add(frozenset((path, repr(value)) for path, value in params.items()))
-
-    def set_run(self, run: Mapping[str, Any]) -> None:
-        """Record where the study is worked on and for how long it has been."""
-        self.study.set_user_attr(attributes.RUN, dict(run))
 
     # ---------------------------------------------------------- one trial
 
@@ -217,6 +231,9 @@ class LiveStudy:
             return False
         try:
             self._write(one, step, value)
+            others = {name: float(said) for name, said in metrics.items() if name != self._plan.objectives[0].metric}
+            if others:
+                self._record(one.trial._trial_id, step, others)
         except ValueError as error:  # what no database holds: a negative or enormous step
             raise Unusable(f"step {step} cannot be stored: {' '.join(str(error).split())}") from None
         # a pruner looks at the last step there is; one that fills a gap says nothing about it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -93,12 +93,21 @@ class Answer:
     drop: tuple[int, ...] = ()
 
 
+def refusal(news: Sequence[News]) -> Answer:
+    """The answer to a slot that is not, or no longer, one of ours: it ends, and nothing of its news is believed."""
+    return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True, refused=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Lost:
     """Why a slot is gone. Only the death of the trial's own process is held against the trial."""
 
     cause: Literal["process", "node", "stop"]
     detail: str
+
+
+ENDED = Lost("process", "its slot ended without it")
+"""A slot that ended by itself; after a clean end there is nothing to put back."""
 
 
 @dataclass(frozen=True, slots=True)

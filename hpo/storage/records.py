@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -41,19 +42,28 @@ class StudyRecords:
         return self._read(leases.read, None)
 
     def take(
-        self, holder: Holder, after: LeaseState | None, facts: RunFacts, now: datetime, *, alive: bool = False
+        self,
+        holder: Holder,
+        after: LeaseState | None,
+        facts: RunFacts,
+        now: datetime,
+        *,
+        alive: bool = False,
+        spec: str | None = None,
+        by: str = "",
     ) -> Lease:
         """Take the study and start a run, in one transaction; of racing callers one succeeds.
 
         It is given when nobody holds it, or when its lease is still the one that `after` shows: the same fencing number
         and the same beat, so that a holder which lives after all is never taken for dead. alive: take it from a living
-        one, which is fenced from then on; only the number is compared.
+        one, which is fenced from then on; only the number is compared. spec, by: what it works on, as for `add_sweep`.
         Raises Held, saying who works on it since when.
         """
 
         def do(connection: sa.Connection, _retried: bool) -> Lease:
             study = studies.register(connection, self._optuna_id(connection), self.name, now)
-            return leases.take(connection, study, holder, after, facts, now, alive=alive)
+            sweep = facts.sweep if spec is None else sweeps.add(connection, study[0], spec, by, now).id
+            return leases.take(connection, study, holder, after, replace(facts, sweep=sweep), now, alive=alive)
 
         return self._own.write(do, checked=False)
 

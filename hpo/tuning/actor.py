@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,15 +15,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hpo import __version__
 from hpo.errors import HpoError, mask
 from hpo.loader import Reference, run_file
-from hpo.search.coordinator import Coordinator, refusal
+from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
-from hpo.search.messages import Answer, Lost, News, Snapshot
+from hpo.search.messages import ENDED, Answer, Lost, News, Snapshot, refusal
 from hpo.search.plan import SearchPlan
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Start
 from hpo.tuning.source import StudySource
 
 if TYPE_CHECKING:
+    from hpo.holding import Tenure
     from hpo.tuning.runner import RunPlan
 
 R = TypeVar("R")
@@ -39,6 +39,19 @@ class SlotPlace:
     version: str
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What was before a coordinator.
+
+    seconds: worked on the study, all runs together. events: kind and sentence of what the driver has done.
+    death: how the one before it died, in the same run.
+    """
+
+    seconds: float = 0.0
+    events: tuple[tuple[str, str], ...] = ()
+    death: str | None = None
+
+
 class CoordinatorActor:
     """What slots and driver call. It opens the study in its own process; nobody else writes to it.
 
@@ -49,28 +62,35 @@ class CoordinatorActor:
         self,
         packed_plan: bytes,
         source: StudySource,
-        run: Mapping[str, Any],
+        beginning: Beginning,
         files: TrialFiles,
         plugins: Sequence[Reference] = (),
     ) -> None:
         # Ctrl-C in a terminal reaches every process of its group; only the driver decides what it means
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._given = (packed_plan, source, run, files, plugins)
+        self._given = (packed_plan, source, beginning, files, plugins)
         self._places: dict[str, SlotPlace] = {}
         self._fault: str | None = None
 
     def open(self) -> None:
         """Open the study. Raises what opening a storage raises."""
-        packed_plan, source, run, files, plugins = self._given
+        packed_plan, source, beginning, files, plugins = self._given
         for plugin in plugins:
             run_file(Path(plugin.source), "plugins")
         plan: SearchPlan = pickle.loads(packed_plan)  # may hold entries that the plugins have just registered
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._opened = source.open()
-        live = LiveStudy(self._opened.study, plan, self._opened.flush, files.log_text, self._opened.batch)
-        self._coordinator = Coordinator(live, plan, run)
+        opened = self._opened = source.open()
+        for kind, text in beginning.events:
+            opened.log(kind, text, None)
+        live = LiveStudy(opened.study, plan, opened.flush, files.log_text, opened.batch, opened.record, opened.log)
+        left = "its run ended"
+        if beginning.death is not None:
+            left = f"the coordinator: {beginning.death}"
+            opened.log("restarted", f"coordinator restarted: {beginning.death}", None)
+        self._coordinator = Coordinator(live, plan, beginning.seconds, left)
+        opened.flush()
         self._last = self._coordinator.snapshot()
 
     def adopted(self) -> list[int]:
@@ -85,6 +105,7 @@ class CoordinatorActor:
                 f"node {place.node[:8]} has hpo {place.version}, this launch has {__version__}; install one version"
             )
         self._coordinator.open_slot(slot)
+        self._note_slot(slot, "started")
 
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
@@ -102,6 +123,8 @@ class CoordinatorActor:
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """A slot is gone: put its trials back; their numbers."""
+        if slot in self._places and lost != ENDED:
+            self._note_slot(slot, f"lost: {lost.detail}")
         return self._sound(lambda: self._coordinator.lost(slot, lost)) or []
 
     def tick(self) -> Snapshot:
@@ -110,6 +133,7 @@ class CoordinatorActor:
         if ticked is not None:
             self._last, late = ticked
             for slot in late:
+                self._note_slot(slot, "killed: its trial is too late")
                 self._kill(slot)
         return self._seen()
 
@@ -148,6 +172,10 @@ class CoordinatorActor:
         seen, self._last = self._last, replace(self._last, ended=(), warnings=())
         return seen if self._fault is None else replace(seen, failure=self._fault, over=True, running=0)
 
+    def _note_slot(self, slot: str, what: str) -> None:
+        place = self._places[slot]
+        self._sound(lambda: self._opened.log("slot", f"slot {slot} on node {place.node[:8]} {what}", None))
+
     def _kill(self, slot: str) -> None:
         place = self._places.get(slot)
         if place is not None:
@@ -160,17 +188,22 @@ def _sentence(error: Exception) -> str:
     return text if isinstance(error, HpoError) else f"the coordinator failed: {type(error).__name__}: {text}"
 
 
-def coordinators(plan: RunPlan) -> Start:
-    """How a run's coordinators are started: actors that take no CPU of the slots and live and die with the driver."""
+def coordinators(plan: RunPlan, tenure: Tenure | None) -> Start:
+    """How a run's coordinators are started: actors that take no CPU of the slots and live and die with the driver.
+
+    tenure: gives each but the first the next number, so that a dead one that is not quite dead can write nothing.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote: Any = ray.remote(CoordinatorActor)
     placed = remote.options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
     packed = pickle.dumps(plan.search)
 
     def start(death: str | None, seconds: float) -> Any:
-        run = {**plan.run, "pid": os.getpid()}
-        if death is not None:
-            run["seconds"] = seconds
-        return placed.remote(packed, plan.source, run, plan.files, plan.plugins)
+        if death is None:
+            source, beginning = plan.source, Beginning(plan.seconds, plan.events)
+        else:
+            source = plan.source if tenure is None else plan.source.under(tenure.advance())
+            beginning = Beginning(max(seconds, plan.seconds), death=death)
+        return placed.remote(packed, source, beginning, plan.files, plan.plugins)
 
     return start

@@ -106,6 +106,16 @@ def check_fits(resources: SlotResources) -> None:
     raise UserError(f"trial: no single node has {resources.cpus:g} CPUs and {resources.gpus:g} GPUs together")
 
 
+def other_hosts() -> list[str]:
+    """Addresses of living nodes that are not on this machine."""
+    import psutil
+    import ray
+
+    here = {address.address.partition("%")[0] for found in psutil.net_if_addrs().values() for address in found}
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sorted({node["NodeManagerAddress"] for node in nodes if node["Alive"]} - here)
+
+
 def node_answers(node_id: str) -> bool:
     """Whether a node lives, asked at its own port: Ray itself hears of a dead one many seconds later."""
     import ray

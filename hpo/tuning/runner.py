@@ -8,11 +8,11 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, Interrupted, SweepFailed
 from hpo.search.messages import Snapshot
@@ -21,6 +21,9 @@ from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Line
 from hpo.tuning.source import StudySource
+
+if TYPE_CHECKING:
+    from hpo.holding import Tenure
 
 TICK = 0.2  # seconds between two looks at the sweep
 STOP_LIMIT = 25.0  # seconds from a signal until the driver leaves, closed or not
@@ -31,8 +34,8 @@ CLOSE_TIMEOUT = 30.0
 class RunPlan:
     """A run as data.
 
-    source: opens the study in the coordinator's process. run: what is recorded of the run (host, process start,
-    seconds of earlier runs). plugins: loaded in the coordinator's process before the plan.
+    source: opens the study in the coordinator's process. seconds: of earlier runs. events: kind and sentence of what
+    was done until now. plugins: loaded in the coordinator's process before the plan.
     """
 
     search: SearchPlan
@@ -40,7 +43,8 @@ class RunPlan:
     resources: SlotResources
     files: TrialFiles
     source: StudySource
-    run: Mapping[str, Any]
+    seconds: float = 0.0
+    events: tuple[tuple[str, str], ...] = ()
     isolate: bool = False
     plugins: Sequence[Any] = ()
 
@@ -95,12 +99,20 @@ def _leave() -> None:
 class Watcher:
     """The driver's eye: looks at the coordinator several times a second while Tune runs, draws, and stops the run."""
 
-    def __init__(self, show: Callable[[Snapshot], None], say: Callable[[str], None], signals: Signals) -> None:
+    def __init__(
+        self,
+        show: Callable[[Snapshot], None],
+        say: Callable[[str], None],
+        signals: Signals,
+        tenure: Tenure | None = None,
+        seconds_before: float = 0.0,
+    ) -> None:
         self._show = show
         self._say = say
         self._signals = signals
         self._looked = 0.0
         self._drained = False
+        self._tenure, self._seconds_before = tenure, seconds_before
         self._tune_trials: Sequence[Any] = ()
         self.dead: HpoError | None = None
         self.last: Snapshot | None = None
@@ -118,8 +130,11 @@ class Watcher:
             self.last = line.tick()
         except HpoError as error:
             self.dead = error
-        else:
-            self._show(self.last)
+            return
+        self._show(self.last)
+        if self._tenure is not None:
+            self._tenure.heard(self.last.seconds - self._seconds_before)
+            self.dead = self._tenure.lost
 
     def coordinator_died(self, how: str) -> None:
         """Stop every slot: its trials go on in new ones, which only the next coordinator may hand out."""
@@ -137,15 +152,23 @@ class Watcher:
         return self.dead is not None or (self.last is not None and self.last.over and not self.last.running)
 
 
-def run(plan: RunPlan, show: Callable[[Snapshot], None], say: Callable[[str], None], signals: Signals) -> Snapshot:
+def run(
+    plan: RunPlan,
+    show: Callable[[Snapshot], None],
+    say: Callable[[str], None],
+    signals: Signals,
+    tenure: Tenure | None = None,
+) -> Snapshot:
     """Work on the study until it is done; the last snapshot. Ray is up already (see cluster.start).
+
+    tenure: of a study that others could work on.
 
     Raises SweepFailed with the reason, Interrupted after a signal. Either way nothing of the run is left RUNNING.
     """
     from hpo.tuning.actor import coordinators
 
-    watcher = Watcher(show, say, signals)
-    line = Line(coordinators(plan), watcher.coordinator_died)
+    watcher = Watcher(show, say, signals, tenure, plan.seconds)
+    line = Line(coordinators(plan, tenure), watcher.coordinator_died)
     folder = Path(tempfile.mkdtemp(prefix="hpo-tune-"))
     try:
         from hpo.tuning.tune_loop import fit  # imports ray.tune while the coordinator's process starts

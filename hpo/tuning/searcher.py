@@ -12,14 +12,13 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from hpo.errors import HpoError
-from hpo.search.messages import Lost
+from hpo.search.messages import ENDED, Lost
 from hpo.tuning.cluster import SlotResources, fits, node_answers
 from hpo.tuning.line import Line
 from hpo.tuning.slot import SlotWork
 
 FITS_COUNTED_EVERY = 2.0  # seconds
 LINES: dict[str, Line] = {}
-ENDED = Lost("process", "its slot ended without it")  # after a clean end there is nothing to put back
 
 
 class SlotSearcher(Searcher):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import optuna
+
+    from hpo.storage import Lease
 
 
 class OpenStudy(Protocol):
@@ -23,6 +26,12 @@ class OpenStudy(Protocol):
     def batch(self) -> AbstractContextManager[None]:
         """A block whose writes are committed together."""
 
+    def record(self, trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep what a trial reports at a step besides the objective; written with the next flush."""
+
+    def log(self, kind: str, text: str, trial: int | None) -> None:
+        """Note what the run did; written with the next flush. trial: a number."""
+
     def close(self) -> None:
         """Write what is left and let go."""
 
@@ -33,17 +42,25 @@ class StudySource(Protocol):
     def open(self) -> OpenStudy:
         """The study."""
 
+    def under(self, lease: Lease) -> StudySource:
+        """The same study, whose writes carry another number."""
+
 
 @dataclass(frozen=True)
 class SqlStudy:
-    """A study in a SQL database. url: its password included, never printed."""
+    """A study in a SQL database. url: its password included, never printed. lease: what every write carries."""
 
     url: str
     name: str
+    lease: Lease | None = None
 
     def open(self) -> OpenStudy:
         """Open the storage and load the study."""
         return _OpenSqlStudy(self)
+
+    def under(self, lease: Lease) -> SqlStudy:
+        """See StudySource."""
+        return replace(self, lease=lease)
 
     def __repr__(self) -> str:
         return f"SqlStudy({self.name!r})"
@@ -55,7 +72,8 @@ class _OpenSqlStudy:
 
         from hpo.storage import open_storage
 
-        self._storage = open_storage(source.url)
+        self._storage = open_storage(source.url, source.lease)
+        self._held = source.lease is not None  # an event is of a run
         self.study = optuna.load_study(study_name=source.name, storage=self._storage.optuna)
 
     def flush(self) -> None:
@@ -63,6 +81,13 @@ class _OpenSqlStudy:
 
     def batch(self) -> AbstractContextManager[None]:
         return self._storage.batch()
+
+    def record(self, trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+        self._storage.report_metrics(trial_id, step, metrics)
+
+    def log(self, kind: str, text: str, trial: int | None) -> None:
+        if self._held:
+            self._storage.log_event(kind, text, trial)
 
     def close(self) -> None:
         self._storage.close()

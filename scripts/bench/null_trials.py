@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +58,21 @@ class MemoryStudy:
                 """Nothing to commit."""
                 return nullcontext()
 
+            def record(self, trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
+                """Nowhere to keep it."""
+
+            def log(self, kind: str, text: str, trial: int | None) -> None:
+                """Nowhere to keep it."""
+
             def close(self) -> None:
                 """Nothing to let go."""
 
         return Opened()
+
+    def under(self, lease: Any) -> MemoryStudy:
+        """Nobody else can have it."""
+        del lease
+        return self
 
 
 def ours(trials: int, source: Any, folder: Path) -> float:
@@ -86,7 +97,6 @@ def ours(trials: int, source: Any, folder: Path) -> float:
         resources=cluster.SlotResources(cpus=1),
         files=TrialFiles.beside(folder, "null", "bench"),
         source=source,
-        run={"host": "bench", "process_started": 0.0, "started": "", "seconds": 0.0, "ended": None},
     )
     cluster.start(None)
     try:

@@ -6,14 +6,12 @@ import json
 import os
 import pty
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 
 from hpo import yaml12
@@ -50,10 +48,11 @@ def identity(folder: Path) -> str:
     return str(study.user_attrs[attributes.IDENTITY])
 
 
-def run_by_us(url: str) -> None:
-    """Let a study be one that this process works on, so that a launch says where it is and goes no further."""
-    run = {"host": socket.gethostname(), "pid": os.getpid(), "process_started": psutil.Process().create_time()}
-    optuna.load_study(study_name="loop", storage=url).set_user_attr(attributes.RUN, run)
+def made_otherwise(url: str) -> None:
+    """Let a study be of another spec, so that a launch says where it is and goes no further."""
+    study = optuna.load_study(study_name="loop", storage=url)
+    stored = json.loads(study.user_attrs[attributes.SWEEP])
+    study.set_user_attr(attributes.SWEEP, json.dumps({**stored, "keys": {**stored["keys"], "seed": 7}}))
 
 
 def test_where_the_study_is_and_who_said_so(hpo: Hpo, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +62,13 @@ def test_where_the_study_is_and_who_said_so(hpo: Hpo, study: Path, monkeypatch: 
         places[name] = f"sqlite:///{name}/hpo.db"
         (study / name / "hpo.db").write_bytes((study / "hpo.db").read_bytes())
     for url in ("sqlite:///hpo.db", *places.values()):
-        run_by_us(url)
+        made_otherwise(url)
 
     def said(*arguments: str) -> str:
         done = hpo("launch", "loop.yaml", *arguments)
         assert (done.code, done.out) == (2, "")
         first, second, *_ = done.err.splitlines()
-        assert "is being run by process" in second
+        assert "exists with another spec" in second
         return first
 
     assert said() == f"study 'loop' in sqlite:///{study}/hpo.db (the default)"

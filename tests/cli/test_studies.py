@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
@@ -19,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 from hpo.search import attributes
 from hpo.storage import open_storage
 from tests.cli.conftest import Hpo
+from tests.held import record_run
 from tests.launching import Launcher
 
 
@@ -141,17 +139,16 @@ def test_studies_are_listed(hpo: Hpo, study: optuna.Study) -> None:
 @pytest.mark.parametrize(
     ("record", "state", "goes_on"),
     [
-        ({}, r"running \(process \d+ on .+, since noon\)", False),
+        ({}, r"running \(process \d+ on .+, since 2026-\S+, last heard of at 2026-\S+\)", False),
         ({"process_started": 1.0}, r"interrupted \(process \d+ on .+ is gone\)", True),
         ({"ended": "time used up"}, r"stopped \(time used up\)", True),
     ],
 )
 def test_a_study_that_is_not_done(hpo: Hpo, tmp_path: Path, record: dict[str, Any], state: str, goes_on: bool) -> None:
     keys = {"name": "s", "objective": {"metric": "score"}, "budget": {"trials": 60}}
-    started = psutil.Process().create_time()
-    run = {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started, "started": "noon", **record}
-    attrs = {attributes.SWEEP: json.dumps({"keys": keys}), attributes.RUN: run}
+    attrs = {attributes.SWEEP: json.dumps({"keys": keys})}
     url = made(tmp_path, "s", ["maximize"], [create_trial(value=1.0)], **attrs)
+    record_run(url, "s", **record)
     done = hpo("status", "s", "--storage", url)
     assert re.fullmatch(rf"study   s: {state}, 1 of 60 trials ended", done.out.splitlines()[0])
     assert done.err == (f"\ngo on with  hpo resume s --storage {url}\n" if goes_on else "")

@@ -80,7 +80,7 @@ class Sweep:
         study: optuna.Study | None = None,
         *,
         clock: Clock | None = None,
-        run: Mapping[str, Any] | None = None,
+        seconds: float = 0.0,
         slots: str = "ab",
         storage: StudyStorage | None = None,
         flush: Callable[[], None] = lambda: None,
@@ -91,14 +91,24 @@ class Sweep:
         if storage is not None:
             flush = storage.flush
         batch = nullcontext if storage is None else storage.batch
-        live = LiveStudy(self.study, wanted, flush, lambda number: f"logs/{number}.log", batch)
-        self.coordinator = Coordinator(live, wanted, run or {"host": "here"}, self.clock)
+        self.recorded: list[tuple[int, int, dict[str, float]]] = []
+        self.noted: list[tuple[str, str, int | None]] = []
+        live = LiveStudy(
+            self.study,
+            wanted,
+            flush,
+            lambda number: f"logs/{number}.log",
+            batch,
+            lambda trial_id, step, metrics: self.recorded.append((trial_id, step, dict(metrics))),
+            lambda kind, text, trial: self.noted.append((kind, text, trial)),
+        )
+        self.coordinator = Coordinator(live, wanted, seconds, clock=self.clock)
         for slot in slots:
             self.coordinator.open_slot(slot)
 
-    def again(self, wanted: SearchPlan | None = None, run: Mapping[str, Any] | None = None) -> Sweep:
+    def again(self, wanted: SearchPlan | None = None, seconds: float = 0.0) -> Sweep:
         """A new run on the same study."""
-        return Sweep(wanted or self.plan, self.study, clock=self.clock, run=run)
+        return Sweep(wanted or self.plan, self.study, clock=self.clock, seconds=seconds)
 
     def ask(self, slot: str = "a", free: int = 1) -> tuple[Assignment, ...]:
         return self.coordinator.exchange(slot, [], free).assignments

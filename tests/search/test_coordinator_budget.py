@@ -5,7 +5,6 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from hpo.search import attributes
 from hpo.search.coordinator import DRAIN_GRACE
 from hpo.search.plan import Objective
 from hpo.search.states import State
@@ -66,9 +65,7 @@ def test_time_runs_from_the_first_ask_and_is_summed_over_runs() -> None:
     clock.now += 40
     last = sweep.coordinator.close("stopped by SIGINT")
     assert last.seconds == 40
-    stored = sweep.study.user_attrs[attributes.RUN]
-    assert (stored["seconds"], stored["ended"]) == (40, "stopped by SIGINT")
-    more = sweep.again(run=stored)
+    more = sweep.again(seconds=last.seconds)
     given = more.one()
     clock.now += 19
     assert more.coordinator.tick()[0].time_left == pytest.approx(1)
@@ -84,21 +81,10 @@ def test_time_runs_from_the_first_ask_and_is_summed_over_runs() -> None:
 
 
 def test_time_that_earlier_runs_have_used_up_starts_nothing() -> None:
-    sweep = Sweep(plan(trials=None, seconds=60.0), run={"seconds": 61.0})
+    sweep = Sweep(plan(trials=None, seconds=60.0), seconds=61.0)
     assert sweep.ask() == ()
     assert sweep.coordinator.is_over()
     assert not sweep.coordinator.wants_slot(0)
-
-
-def test_the_run_is_written_every_five_seconds() -> None:
-    sweep = Sweep()
-    sweep.one()
-    seconds = []
-    for _ in range(12):
-        sweep.clock.now += 1
-        sweep.coordinator.tick()
-        seconds.append(sweep.study.user_attrs[attributes.RUN]["seconds"])
-    assert seconds == [0, 0, 0, 0, 5, 5, 5, 5, 5, 10, 10, 10]
 
 
 def test_a_drain_starts_nothing_and_puts_back_at_the_next_report() -> None:
@@ -148,7 +134,6 @@ def test_nothing_is_running_after_close_and_everyone_is_refused() -> None:
     assert sweep.coordinator.exchange("late", [], 1).over
     assert sweep.states == ["WAITING", "WAITING", "WAITING"]
     assert sweep.coordinator.close("again").running == 0
-    assert sweep.study.user_attrs[attributes.RUN]["ended"] == "stopped"
 
 
 def test_running_trials_of_a_dead_run_go_on_first_under_their_own_numbers() -> None:

@@ -17,7 +17,8 @@ from hpo.storage.own.base import Base, long_text, plain, table, words
 class Holder:
     """A driver's process: what works on a study.
 
-    host, pid, process_started: which process it is; started in seconds since 1970, since pids are given away again.
+    host, pid, process_started: which process it is; when it started, since pids are given away again, in seconds from a
+    moment that stays when the clock is set.
     since: when it took the study. address: the Ray cluster it uses, "local" for one of its own.
     """
 
