@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hpo.lazy import torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from hpo.training.randomness import Number
-
-
-def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
-    """`yes` where the condition holds, otherwise `no`; both are computed."""
-    if isinstance(condition, torch.Tensor):
-        return torch.where(condition, yes, no)
-    return yes if condition else no
+def where(condition: Any, yes: Any, no: Any) -> Any:
+    """`yes` or `no`: of floats by a bool, of tensors by a tensor of them; both are computed."""
+    return (yes if condition else no) if isinstance(condition, bool) else torch.where(condition, yes, no)
 
 
-def larger(a: Number, b: Number) -> Number:
-    """The larger of two."""
-    return choose(a > b, a, b)
+def smaller(first: Any, second: Any) -> Any:
+    """The smaller of two, floats or tensors."""
+    return where(first < second, first, second)
+
+
+def larger(first: Any, second: Any) -> Any:
+    """The larger of two, floats or tensors."""
+    return where(first > second, first, second)

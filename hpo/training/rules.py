@@ -188,13 +188,3 @@ class TorchRule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Rule."""
         self.optimizer.load_state_dict(state)
-
-
-def where(condition: Any, yes: Any, no: Any) -> Any:
-    """`yes` or `no`: of floats by a bool, of tensors by a tensor of them."""
-    return (yes if condition else no) if isinstance(condition, bool) else torch.where(condition, yes, no)
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """The smaller of two, floats or tensors."""
-    return where(first < second, first, second)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from hpo.lazy import torch
+from hpo.training.numbers import smaller
 from hpo.training.optimizers import Optimizer, optimizers
-from hpo.training.rules import Numbers, Slots, smaller
+from hpo.training.rules import Numbers, Slots
 from hpo.training.slots import OVER_TIME
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpo.training.moments import Moments
+from hpo.training.numbers import where
 from hpo.training.optimizers import EitherDecay, optimizers
-from hpo.training.rules import Numbers, Slots, where
+from hpo.training.rules import Numbers, Slots
 
 if TYPE_CHECKING:
     from torch import Tensor

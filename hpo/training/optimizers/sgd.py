@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from hpo.lazy import torch
+from hpo.training.numbers import where
 from hpo.training.optimizers import EitherDecay, optimizers
-from hpo.training.rules import Numbers, Slots, where
+from hpo.training.rules import Numbers, Slots
 from hpo.training.slots import OVER_TIME
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class GradientNoise(Regularizer):
     """Adds normal noise of variance eta / (1 + step)^gamma to the gradient (Neelakantan et al. 2015, arXiv:1511.06807).
 
-    It is added to what clipping left of the gradient, as in the paper.
+    It is added to what clipping left of the gradient, as in the paper. Each step draws one number a parameter.
     """
 
     main: ClassVar[str] = "eta"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from hpo.training.numbers import choose, larger
+from hpo.training.numbers import larger, where
 from hpo.training.regularizers import Regularizer, regularizers
 from hpo.training.slots import Now, Slots
 
@@ -37,5 +37,6 @@ class SWA(Regularizer):
         """How far the average moves to the weights in this step: all the way until it begins, then 1 / their number."""
         begin = ((1 - self.last) * now.steps + 0.5) // 1
         taken = now.step - begin
-        mean = choose(taken % self.every == 0, 1 / (larger(taken, 0) // self.every + 1), 0.0)
-        return choose(taken < 0, 1.0, mean)
+        mean = where(taken % self.every == 0, 1 / (larger(taken, 0) // self.every + 1), 0.0)
+        share: Number = where(taken < 0, 1.0, mean)
+        return share
