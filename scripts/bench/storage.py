@@ -3,7 +3,8 @@
 One trial is an ask with 10 parameters (random, so that nothing is computed), 20 reports and a tell. The storages take
 turns, so that a noisy machine hits all of them; the median of the turns is printed. RDBStorage has Optuna's cache in
 front; on SQLite it gets a file of its own in the journal mode it would choose, and once more the write-ahead log that
-hpo switches on. `exchange` is hpo with the tell and the next ask committed together, as a sweep does it.
+hpo switches on. `exchange` is hpo with the tell and the next ask committed together, as a sweep does it; `lease` is the
+same with the run's fencing number looked at in every transaction; `metrics` with four metrics beside each report too.
 
     python scripts/bench/storage.py                          # both databases, empty and with 2,000 finished trials
     python scripts/bench/storage.py --finished 0 10000 --databases sqlite
@@ -20,11 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.storage import StudyStorage, open_storage, resolve
+from hpo.storage import Holder, Lease, RunFacts, StudyStorage, open_storage, resolve
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
     **{f"x{n}": FloatDistribution(0.0, 1.0) for n in range(6)},
@@ -34,6 +36,7 @@ DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "optimizer.name": CategoricalDistribution(("adam", "sgd", "adamw")),
 }
 REPORTS = 20
+METRICS = 4
 Loop = Callable[[optuna.Study, int], None]
 
 
@@ -60,8 +63,8 @@ def flushed(storage: StudyStorage) -> Loop:
     return loop
 
 
-def exchanged(storage: StudyStorage) -> Loop:
-    """The tell and the next ask in one exchange."""
+def exchanged(storage: StudyStorage, metrics: int = 0) -> Loop:
+    """The tell and the next ask in one exchange; each report with so many metrics."""
 
     def loop(study: optuna.Study, trials: int) -> None:
         trial = None
@@ -72,6 +75,10 @@ def exchanged(storage: StudyStorage) -> Loop:
                 trial = study.ask(DISTRIBUTIONS)
             for step in range(REPORTS):
                 trial.report(1.0 / (1 + step), step)
+                if metrics:
+                    storage.report_metrics(
+                        trial._trial_id, step, {f"metric {n}": 0.5 / (1 + step) for n in range(metrics)}
+                    )
         with storage.batch():
             study.tell(trial, 0.5)
 
@@ -90,6 +97,13 @@ def fill(storage: StudyStorage, name: str, count: int) -> None:
         )
 
 
+def take(url: str, name: str) -> Lease:
+    """The lease of a study that nobody holds."""
+    now = datetime.now(UTC)
+    with open_storage(url) as storage:
+        return storage.records(name).take(Holder("bench", 0, 0.0, now), None, RunFacts(), now)
+
+
 def measure(url: str, finished: int, trials: int, turns: int) -> dict[str, tuple[float, float]]:
     """Wall and CPU milliseconds a trial, by kind of storage."""
     name = f"bench-{finished}"
@@ -98,7 +112,8 @@ def measure(url: str, finished: int, trials: int, turns: int) -> dict[str, tuple
         fill(storage, name, finished)
     with ExitStack() as stack:
         # one storage a kind: each sees what the others add, as it would with a second process beside it
-        ours = [stack.enter_context(open_storage(url)) for _ in range(2)]
+        lease = take(url, name)
+        ours = [stack.enter_context(open_storage(url, held)) for held in (None, None, lease, lease)]
         kinds: dict[str, tuple[optuna.Study, Loop]] = {}
         if url.startswith("sqlite"):
             kinds["RDBStorage"] = (_load(name, _rollback_copy(url)), one_by_one)
@@ -108,9 +123,11 @@ def measure(url: str, finished: int, trials: int, turns: int) -> dict[str, tuple
         began = time.perf_counter()
         studies = [_load(name, storage.optuna) for storage in ours]
         if finished:
-            print(f"  loading {finished} trials: {(time.perf_counter() - began) / 2:.2f} s", flush=True)
+            print(f"  loading {finished} trials: {(time.perf_counter() - began) / len(ours):.2f} s", flush=True)
         kinds["hpo"] = (studies[0], flushed(ours[0]))
         kinds["hpo, exchange"] = (studies[1], exchanged(ours[1]))
+        kinds["hpo, lease"] = (studies[2], exchanged(ours[2]))
+        kinds["hpo, metrics"] = (studies[3], exchanged(ours[3], METRICS))
         taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
         for _ in range(turns):
             for kind, (study, loop) in kinds.items():
