@@ -1,31 +1,37 @@
-"""Floats in order, and the quantiles of them."""
+"""Values in order, and quantiles of numbers."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T", float, tuple[float, ...])
 
 _ONE_BY_ONE = 16  # beyond so many new values sorting all is quicker than putting each in its place
 
 
-class Ordered:
-    """Floats in ascending order; adding many at once is cheap, they are put in order when somebody looks."""
+class Ordered(Generic[T]):
+    """Values in ascending order; adding many at once is cheap, they are put in order when somebody looks."""
 
-    def __init__(self, values: Iterable[float] = ()) -> None:
-        self._values: list[float] = []
-        self._new: list[float] = list(values)
+    def __init__(self, values: Iterable[T] = ()) -> None:
+        self._values: list[T] = []
+        self._new: list[T] = list(values)
 
-    def add(self, value: float) -> None:
+    def __len__(self) -> int:
+        return len(self._values) + len(self._new)
+
+    def add(self, value: T) -> None:
         """Add one; not NaN."""
         self._new.append(value)
 
-    def remove(self, value: float) -> None:
+    def remove(self, value: T) -> None:
         """Take out one that was added."""
         values = self.values
         del values[bisect_left(values, value)]
 
     @property
-    def values(self) -> list[float]:
+    def values(self) -> list[T]:
         """All of them in order; not to be changed by the caller."""
         if len(self._new) <= _ONE_BY_ONE:
             for value in self._new:

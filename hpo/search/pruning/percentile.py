@@ -20,7 +20,7 @@ class _AtStep:
     def __init__(self) -> None:
         self.seen = 0
         self.nans = 0
-        self.numbers = Ordered()
+        self.numbers: Ordered[float] = Ordered()
 
     def look(self, trials: list[FrozenTrial], step: int) -> None:
         for trial in trials[self.seen :]:

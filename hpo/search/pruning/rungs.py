@@ -29,7 +29,7 @@ class Rungs:
     def __init__(self, study: Study, bracket_of: Callable[[FrozenTrial], int]) -> None:
         self.feed = Feed(study)
         self._bracket_of = bracket_of
-        self._values: defaultdict[tuple[int, str], Ordered] = defaultdict(Ordered)
+        self._values: defaultdict[tuple[int, str], Ordered[float]] = defaultdict(Ordered)
         self._held: dict[int, dict[str, float]] = {}
 
     def refresh(self) -> None:

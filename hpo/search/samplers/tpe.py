@@ -40,7 +40,7 @@ class TPE(Sampler):
 
     @override
     def make(self, seed: int, space: Space) -> BaseSampler:
-        """Optuna's TPESampler."""
-        from optuna.samplers import TPESampler
+        """The suggestions of Optuna's TPESampler."""
+        from hpo.search.parzen.sampler import IndexedTPE
 
-        return TPESampler(seed=seed, **self.options())
+        return IndexedTPE(seed=seed, **self.options())
