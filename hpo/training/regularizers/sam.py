@@ -20,8 +20,9 @@ class SAM(Regularizer):
     """Sharpness-aware minimization: the gradient at the worst weights nearby (Foret et al. 2021, arXiv:2010.01412).
 
     The weights are moved by rho along the gradient, and the gradient there is what the optimizer gets: two forward and
-    backward passes a step. Both see the same batch and the same dropout; the statistics of batch norms are counted in
-    the first pass only. What else is done to gradients, clipping and noise, is done to the second one.
+    backward passes a step. Both see the same batch, and the same dropout where that is drawn by the step; the
+    statistics of batch norms are counted in the first pass only. What else is done to gradients, clipping and noise, is
+    done to the second one.
     """
 
     main: ClassVar[str] = "rho"
