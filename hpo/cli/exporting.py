@@ -21,10 +21,15 @@ def export(
 ) -> None:
     """Write the best configuration as a file that `hpo train` trains again."""
     from hpo.export import export_best
+    from hpo.studies import kept_checkpoint, opened
 
     exported = export_best(name, output, trial=trial, storage=storage)
     put(str(output))
     say(f"trial {exported.trial} of {name}, {exported.shown_value}; train it again with  hpo train {output}")
+    with opened(name, storage) as (study, _):
+        checkpoint = kept_checkpoint(study, exported.trial)
+    if checkpoint is not None:
+        say(f"its last checkpoint: {checkpoint}")
 
 
 def report(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import hpo as api
 from hpo import yaml12
@@ -56,7 +57,14 @@ def test_an_export_is_the_same_by_command_and_by_python(
     done = hpo("export", "digits", "-o", path, "--storage", digits[0].url)
     assert (done.code, done.out) == (0, f"{path}\n")
     assert path.read_text() == best.read_text()
-    assert re.fullmatch(rf"trial \d+ of digits, val_accuracy 0\.\d+; train it again with  hpo train {path}\n", done.err)
+    said, kept, _ = done.err.split("\n")
+    assert re.fullmatch(rf"trial \d+ of digits, val_accuracy 0\.\d+; train it again with  hpo train {path}", said)
+    where = kept.removeprefix("its last checkpoint: ")
+    saved = torch.load(where, weights_only=True)["state"]
+    assert len(saved["history"]["reports"]) == 5, "the state of its end"
+    assert f"checkpoint: {where}\n" in hpo("trials", "digits", said.split()[1], "--storage", digits[0].url).out
+    shown = [hpo("trials", "digits", n, "--storage", digits[0].url).out for n in range(12)]
+    assert sum("checkpoint:" in one for one in shown) <= 2, "the best one's and the last one's"
     with_number = hpo("export", "digits", "--trial", 0, "-o", path, "--storage", digits[0].url)
     state = digits[0].trials("digits")[0].state.name
     assert (with_number.code == 0) == (state == "COMPLETE")
