@@ -107,9 +107,9 @@ class BatchedStorage(WriteBehind, BaseStorage):
             for study in self._studies.values():
                 if study.name == study_name:
                     return study.id
-        with self._reading() as connection:
-            query = sa.select(tables.STUDIES.c.study_id, tables.STUDIES.c.study_name)
-            found = connection.execute(query.where(tables.STUDIES.c.study_name == study_name)).all()
+        query = sa.select(tables.STUDIES.c.study_id, tables.STUDIES.c.study_name)
+        query = query.where(tables.STUDIES.c.study_name == study_name)
+        found = self._read(lambda connection: connection.execute(query).all())
         # some databases find a name that differs in case
         study_id = next((row.study_id for row in found if row.study_name == study_name), None)
         if study_id is None:
@@ -130,8 +130,7 @@ class BatchedStorage(WriteBehind, BaseStorage):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         self.flush()
-        with self._reading() as connection:
-            return loader.studies(connection)
+        return self._read(loader.studies)
 
     # -- trials
 

@@ -20,11 +20,14 @@ PATIENCE_SECONDS = 120.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 
 
-def tried_anew(place: Place, patience: float, attempt: Callable[[bool], R]) -> R:
+def tried_anew(
+    place: Place, patience: float, attempt: Callable[[bool], R], fault: str = "does not take what is written"
+) -> R:
     """What `attempt` returns, called until it does not fail for a reason that passes.
 
     attempt: one whole transaction; called with whether an earlier one may have been committed after all.
     patience: seconds after which the next failure is StorageLost. What else `attempt` raises passes through.
+    fault: what is wrong with the database then.
     """
     gives_up, wait, failures = time.monotonic() + patience, _FIRST_WAIT, 0
     while True:
@@ -34,7 +37,7 @@ def tried_anew(place: Place, patience: float, attempt: Callable[[bool], R]) -> R
         except sa.exc.DBAPIError as error:
             if not _may_pass(error, place, failures) or time.monotonic() > gives_up:
                 raise StorageLost(
-                    f"storage: {place} does not take what is written: {first_line(error, place)}",
+                    f"storage: {place} {fault}: {first_line(error, place)}",
                     "what was told before is stored; resume the sweep when the database is well again",
                 ) from error
             failures += 1

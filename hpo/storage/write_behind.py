@@ -6,6 +6,7 @@ for moments, which guards what is in memory and what waits to be written. Nobody
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import weakref
@@ -16,13 +17,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from optuna.study._frozen import FrozenStudy
 
+from hpo.errors import UserError
 from hpo.storage import loader, news
 from hpo.storage.batch import Batch
-from hpo.storage.engine import explain, reading_engine
+from hpo.storage.engine import reading_engine
 from hpo.storage.memory import StudyMemory
 from hpo.storage.own.leases import Lease
 from hpo.storage.own.studies import IDENTITY
-from hpo.storage.patience import PATIENCE_SECONDS
+from hpo.storage.patience import PATIENCE_SECONDS, tried_anew
 from hpo.storage.place import Place
 from hpo.storage.refusals import Fenced, StorageLost
 from hpo.storage.tables import TRIALS
@@ -49,6 +51,7 @@ class WriteBehind:
         lease: Lease | None = None,
     ) -> None:
         self._place = place
+        self._patience = patience
         self._lease = lease
         self._db = threading.RLock()
         self._mem = threading.RLock()
@@ -134,7 +137,7 @@ class WriteBehind:
             self._stale |= written.lost
             self._refused |= written.lost
         if written.lost:
-            self.refresh()
+            self._look_around(self._patience)  # the caller is told by memory whether he was first
 
     def _check_alive(self) -> None:
         if self._broken is not None:
@@ -151,13 +154,21 @@ class WriteBehind:
     # -- memory
 
     def refresh(self) -> None:
-        """See now what others have written to the studies in memory; happens by itself every second."""
+        """See now what others have written to the studies in memory; happens by itself every second.
+
+        Raises UserError when the database does not answer; nothing is changed then, and the next look may succeed.
+        """
+        try:
+            self._look_around(patience=0)
+        except StorageLost as error:
+            raise UserError(str(error)) from error
+
+    def _look_around(self, patience: float) -> None:
         with self._db:
             with self._mem:
                 asked = [news.question(study, self._stale) for study in self._studies.values()]
             for question in asked:
-                with self._reading() as connection:
-                    found = news.look(connection, question)
+                found = self._read(functools.partial(news.look, asked=question), patience)
                 with self._mem:
                     self._take_in(question, found)
 
@@ -178,13 +189,14 @@ class WriteBehind:
         except Exception as error:  # the next look may succeed; writes have their own patience
             log.debug("cannot look for news in %s: %s", self._place, error)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        try:
+    def _read(self, look: Callable[[sa.Connection], R], patience: float | None = None) -> R:
+        """What `look` finds, in one transaction; tried anew for `patience` seconds, for those of a write when None."""
+
+        def attempt(_retried: bool) -> R:
             with self._reader.connect() as connection, connection.begin():
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise explain(error, self._place) from error
+                return look(connection)
+
+        return tried_anew(self._place, self._patience if patience is None else patience, attempt, "does not answer")
 
     def _study(self, study_id: int) -> StudyMemory:
         """The study, loaded when it is asked for first. Raises KeyError."""
@@ -195,29 +207,32 @@ class WriteBehind:
         with self._db:
             if study_id in self._studies:
                 return self._studies[study_id]
-            with self._reading() as connection:
-                frozen = loader.study(connection, study_id)
-                if frozen is None:
-                    raise KeyError(f"No study with study_id {study_id} exists.")
-                exact = self._place.dialect.is_exact(connection)
-                study = StudyMemory(frozen, loader.trials_of_study(connection, study_id), exact)
+            study = self._read(lambda connection: self._find(connection, study_id))
+            if study is None:
+                raise KeyError(f"No study with study_id {study_id} exists.")
             with self._mem:
                 self._studies[study_id] = study
                 self._homes.update(dict.fromkeys(study.trial_ids(), study))
             return study
+
+    def _find(self, connection: sa.Connection, study_id: int) -> StudyMemory | None:
+        frozen = loader.study(connection, study_id)
+        if frozen is None:
+            return None
+        exact = self._place.dialect.is_exact(connection)
+        return StudyMemory(frozen, loader.trials_of_study(connection, study_id), exact)
 
     def _home(self, trial_id: int) -> StudyMemory:
         """The study of a trial; looks into the database for a trial nobody has seen yet. Raises KeyError."""
         study = self._homes.get(trial_id)
         if study is not None:
             return study
-        with self._reading() as connection:
-            query = sa.select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)
-            study_id = connection.execute(query).scalar()
+        query = sa.select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)
+        study_id = self._read(lambda connection: connection.execute(query).scalar())
         if study_id is None:
             raise KeyError(f"No trial with trial_id {trial_id} exists.")
         if study_id in self._studies:
-            self.refresh()
+            self._look_around(self._patience)
         self._study(study_id)
         return self._homes[trial_id]
 

@@ -229,8 +229,18 @@ class PostgresServer:
         """Shut down in order; clients are cut off."""
         self._server.stop()
 
+    def kill(self) -> None:
+        """kill -9 of the server and of all its helpers, so that nothing in its memory is written any more."""
+        import psutil
+
+        parent = psutil.Process(self.pid)
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=5)
+
     def start(self) -> None:
-        """Start again after `stop`, or after the process was killed."""
+        """Start again after `stop` or `kill`."""
         self._server.ensure_postgres_running()
 
     def _run(self, command: str) -> None:
