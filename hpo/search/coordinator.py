@@ -111,7 +111,8 @@ class Coordinator:
                 for one in [one for one in self._of(slot) if one.number not in holds]:
                     self._lose(one, Lost("process", "its slot lost it without a word"))
             assignments = tuple(self._start(slot, free))
-            self._live.flush()
+            if assignments:  # the number of an attempt, too; ends and trials put back are committed with the block
+                self._live.flush()
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report))
         busy = bool(self._of(slot))
         drop = self._live.keeping.take_drop()  # of ends that are durable now
