@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from hpo.search import attributes
 from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
@@ -240,6 +241,7 @@ class Coordinator:
             if self._first_ask is None:
                 self._first_ask = now
             one = self._live.ask(slot, self._unhindered(now))
+            one.since = now
             self._open[one.number] = one
             if one.misfit is not None:
                 self._crash(one, one.misfit)
@@ -316,7 +318,7 @@ class Coordinator:
 
     def _close(self, one: OpenTrial, end: TrialEnd) -> None:
         del self._open[one.number]
-        self._ended.append(end)
+        self._ended.append(replace(end, seconds=self._clock() - one.since))
         self._ended_in_run += 1
         self._fails_in_a_row = self._fails_in_a_row + 1 if end.state is State.FAIL else 0
         if self._fails_in_a_row >= self._plan.max_in_a_row:

@@ -52,7 +52,7 @@ class OpenTrial:
 
     started: on the clock of the caller. last_step: of this attempt. metrics: the last value of each, of all attempts.
     misfit: why it cannot be trained at all, for a trial that somebody enqueued with values that do not fit.
-    checkpoint: where its last checkpoint lies.
+    checkpoint: where its last checkpoint lies. since: its last start on a monotonic clock; of dates none is trusted.
     """
 
     trial: optuna.Trial
@@ -65,6 +65,7 @@ class OpenTrial:
     misfit: str | None = None
     put_back_told: bool = False
     checkpoint: str | None = None
+    since: float = 0.0
 
     @property
     def number(self) -> int:
