@@ -39,10 +39,12 @@ class OwnTables:
         self.place = place
         self._lease = lease
         self._patience = patience
-        self._lock = threading.RLock()
+        # two, so that nobody who reads waits for a write that is tried anew
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._reader: sa.Engine | None = None
         self._writer: sa.Engine | None = None
-        self._usable = False
+        # whoever took the lease has looked: a server that is away when a run first writes is waited for
+        self._usable = lease is not None
 
     def prepare(self) -> None:
         """Make the tables where there are none. Optuna's must be there.
@@ -67,8 +69,9 @@ class OwnTables:
         with self._lock:
             if self._reader is None:
                 self._reader = self.place.dialect.looker(self.place.url)
+            reader = self._reader
         try:
-            with self._reader.connect() as connection:
+            with reader.connect() as connection:
                 if not self._usable:
                     found = migrations.revision(connection)
                     if found is None:
@@ -87,10 +90,11 @@ class OwnTables:
         Raises StorageLost when the database stays away, and Fenced.
         """
         self.prepare()
-        with self._lock:
-            if self._writer is None:
-                self._writer = writing_engine(self.place)
-            engine = self._writer
+        with self._writing:
+            with self._lock:
+                if self._writer is None:
+                    self._writer = writing_engine(self.place)
+                engine = self._writer
 
             def attempt(retried: bool) -> R:
                 with transaction(engine, durable) as connection:

@@ -20,7 +20,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(tmp_path):
         held = set(file.namelist())
         metadata = next(file.read(name).decode() for name in held if name.endswith(".dist-info/METADATA"))
     assert {"hpo/__init__.py", "hpo/py.typed", "search_spaces/__init__.py", "search_spaces/py.typed"} <= held
-    assert {"hpo/report/page.css", "hpo/storage/migrations/script.py.mako"} <= held
+    assert "hpo/report/page.css" in held
     source = {str(p.relative_to(ROOT)) for f in ("hpo", "search_spaces") for p in (ROOT / f).rglob("*.py")}
     assert source <= held
     assert {name.split("/")[0].split("-")[0] for name in held} == {"hpo", "search_spaces"}

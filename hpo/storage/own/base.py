@@ -18,7 +18,7 @@ _EXACT = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
 
 
 class Moment(sa.TypeDecorator[datetime]):
-    """An aware moment, kept as naive UTC to the microsecond. Raises ValueError for a naive one."""
+    """An aware moment, kept as naive UTC to the microsecond; a naive one is refused when its row is written."""
 
     impl = sa.DateTime
     cache_ok = True
