@@ -39,7 +39,11 @@ def sweep_schema() -> Schema:
     properties["space"] |= {
         "properties": {
             "use": {"type": "array", "items": {"type": "string"}, "description": "spaces in Python: my_space.py:SPACE"},
-            **{path: _described({"$ref": "#/$defs/Parameter"}, found.description) for path, found in paths().items()},
+            **{
+                path: _described({"$ref": "#/$defs/Parameter"}, found.description)
+                for path, found in paths().items()
+                if not path.startswith("schedules.") or path.endswith(".name")  # below it are the fields of `schedule`
+            },
         },
         "additionalProperties": {"$ref": "#/$defs/Parameter"},
     }

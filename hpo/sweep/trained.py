@@ -23,6 +23,7 @@ from hpo.training import Path as ConfigPath
 from hpo.training.config import registry_of
 from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
+from hpo.training.over_time import check_steps
 from hpo.training.paths import canonical
 
 
@@ -144,7 +145,7 @@ class TrainedTask(Trained):
         if examples is None:
             return
         try:
-            config.schedule.fits(math.ceil(examples / config.batch_size) * config.epochs)
+            check_steps(config, math.ceil(examples / config.batch_size) * config.epochs)
         except UserError as error:
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None

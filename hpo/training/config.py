@@ -15,8 +15,10 @@ from hpo.tasks import ModelEntry, models
 from hpo.training.initializers import Initializer, initializers
 from hpo.training.losses import Loss, losses
 from hpo.training.optimizers import Optimizer, optimizers
+from hpo.training.over_time import Schedules, misfit
 from hpo.training.regularization import Regularization
-from hpo.training.schedules import Array, Schedule, schedules
+from hpo.training.schedules import Array, Schedule
+from hpo.training.schedules import schedules as schedule_registry  # the field `schedules` would stand in its place
 
 if TYPE_CHECKING:
     from hpo.tasks import Task
@@ -39,8 +41,11 @@ class TrainingConfig(Frozen):
     optimizer: Annotated[Optimizer, optimizers] = Field(
         default_factory=lambda: optimizers.parse("adamw"), description="how gradients move the weights"
     )
-    schedule: Annotated[Schedule, schedules] = Field(
-        default_factory=lambda: schedules.parse("constant"), description="the learning rate over time"
+    schedule: Annotated[Schedule, schedule_registry] = Field(
+        default_factory=lambda: schedule_registry.parse("constant"), description="the learning rate over time"
+    )
+    schedules: Schedules = Field(
+        default_factory=Schedules, description="other numbers over time, by path: {optimizer.weight_decay: cosine}"
     )
     initializer: Annotated[Initializer, initializers] = Field(
         default_factory=lambda: initializers.parse("default"), description="how the first weights are drawn"
@@ -74,10 +79,14 @@ class TrainingConfig(Frozen):
             try:
                 entry.fits(self.loss)
             except ValueError as error:
-                mistake = PydanticCustomError("invalid_entry", "{text}", {"text": str(error)})
-                raise ValidationError.from_exception_data(
-                    "regularization", [{"type": mistake, "loc": ("regularization", name), "input": entry}]
-                ) from None
+                raise _mistake(str(error), "regularization", name) from None
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_move_something(self) -> TrainingConfig:
+        found = misfit(self)
+        if found is not None:
+            raise _mistake(found[1], "schedules", found[0])
         return self
 
     @classmethod
@@ -108,6 +117,11 @@ class OwnModelConfig(TrainingConfig):
     """The config of a task with its own model function: `model` is any mapping, handed to that function."""
 
     model: dict[str, Any] = Field(default_factory=dict, description="what the task's own model function reads")  # type: ignore[assignment]
+
+
+def _mistake(text: str, *loc: str) -> ValidationError:
+    error = PydanticCustomError("invalid_entry", "{text}", {"text": text})
+    return ValidationError.from_exception_data("config", [{"type": error, "loc": loc, "input": None}])
 
 
 def registry_of(config_type: type[TrainingConfig], field: str) -> Registry[Any] | None:

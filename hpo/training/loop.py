@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from hpo.errors import UserError
 from hpo.tasks import Task
-from hpo.training.config import TrainingConfig, lr_curve
+from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import Data, measure, on_device, pick_device
+from hpo.training.over_time import Curves
 from hpo.training.randomness import Draws, Randomness, seeded
-from hpo.training.reported import check_loss
+from hpo.training.reported import check_loss, metric_names
 from hpo.training.slots import Bound, Compute, Gradients, Now, Report, Slots, Weights, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
@@ -93,7 +94,7 @@ def train_task(
     with seeded(config.seed, place) as random:
         random.start("weights")
         net, unread = build(config, task, place)
-        run = _Run(config, data, trial, net, random, task.outputs)
+        run = _Run(config, task, data, trial, net, random)
         run.restore()
         run.train(until or config.epochs)
     reports = run.history.reports
@@ -134,11 +135,11 @@ class _Run:
     def __init__(
         self,
         config: TrainingConfig,
+        task: Task,
         data: Data,
         trial: Trial,
         net: nn.Module,
         random: Randomness,
-        outputs: int,
     ) -> None:
         self.config, self.data, self.trial, self.net, self.random = config, data, trial, net, random
         self.x_N, self.y_N = data.splits["train"]
@@ -147,10 +148,10 @@ class _Run:
                 f"batch_size: must be at most the {len(self.x_N)} training examples, found {config.batch_size}"
             )
         self.steps = math.ceil(len(self.x_N) / config.batch_size)
-        self.lr_T: list[float] = lr_curve(config, self.steps * config.epochs).tolist()
+        self.curves = Curves(config, self.steps * config.epochs, metric_names(task))
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimizer = config.optimizer.build(net)
-        self.slots = fill_slots(config, net, trial.go_on, outputs)
+        self.slots = fill_slots(config, net, trial.go_on, task.outputs)
         self.loss = config.loss.training(self.x_N.device)
         self.history = History()
         self.state: dict[str, Part] = {
@@ -163,12 +164,14 @@ class _Run:
     def train(self, last: int) -> None:
         history, trial = self.history, self.trial
         # reports may have been lost with the process that saved their epochs; one that was not is harmless
+        self.curves.react(history.reports, history.epoch * self.steps)
         going = all(self.slots.report(epoch, report) for epoch, report in enumerate(history.reports, 1))
         while going and history.epoch < last:
             losses = self.one_epoch(history.epoch)
             history.reports.append(self.measured(losses))
             if trial.checkpoint_due or (trial.keeps and history.epoch == last):
                 self.save()
+            self.curves.react(history.reports, history.epoch * self.steps)
             going = self.slots.report(history.epoch, history.reports[-1])
         if trial.verdict is Verdict.PUT_BACK:
             self.save()
@@ -179,8 +182,7 @@ class _Run:
         random.start("epoch", epoch)
         order_N = torch.randperm(len(self.x_N), generator=random.order).to(self.x_N.device)
         losses = []
-        for i, rows_B in enumerate(torch.split(order_N, self.config.batch_size)):
-            now = self.now(epoch * self.steps + i)
+        for rows_B, now in zip(torch.split(order_N, self.config.batch_size), self.moments(epoch), strict=True):
             x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
             value, gradients = slots.gradient(self.compute(x_B, y_B, now), self.weights, now)
             optimizer.step(gradients, now.under("optimizer"))
@@ -197,9 +199,11 @@ class _Run:
             for name, weight in self.weights.items():
                 weight.copy_(weights[name])
 
-    def now(self, step: int) -> Now:
-        draws = Draws(self.random.member, step, self.x_N.device)
-        return Now(step, len(self.lr_T), {"optimizer.lr": self.lr_T[step]}, draws)
+    def moments(self, epoch: int) -> Iterator[Now]:
+        """The steps of one epoch."""
+        first, steps = epoch * self.steps, self.steps * self.config.epochs
+        for step, values in enumerate(self.curves.between(first, first + self.steps), first):
+            yield Now(step, steps, values, Draws(self.random.member, step, self.x_N.device))
 
     def compute(self, x_B: Tensor, y_B: Tensor, now: Now) -> Compute:
         """Forward and backward over one batch, at the weights of the moment it is called."""

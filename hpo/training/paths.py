@@ -11,8 +11,10 @@ from hpo.errors import UserError, nearest
 from hpo.registry import Entry
 from hpo.schema import check, flatten, nest
 from hpo.training.config import TrainingConfig, registry_of
+from hpo.training.over_time import Schedules, targets
 from hpo.training.regularization import Regularization
 from hpo.training.regularizers import regularizers
+from hpo.training.schedules import schedules
 
 Kind = Literal["int", "float", "str", "bool", "list", "mapping", "any"]
 _KINDS: dict[Any, Kind] = {
@@ -24,6 +26,7 @@ _KINDS: dict[Any, Kind] = {
     "object": "mapping",
 }
 C = TypeVar("C", bound=TrainingConfig)
+_LISTED = 60  # a longer list hides what it should show
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Paths(dict[str, Path]):
         legal = [*self, *(f"{prefix}<name>" for prefix in self.free)]
         near = nearest(path, legal)
         section = [name for name in legal if name.startswith(f"{path.split('.')[0]}.")]
+        if len(section) > _LISTED:
+            section = [name for name in section if name.endswith(".name")]
         listed = ", ".join(section or dict.fromkeys(name.split(".")[0] for name in legal))
         question = f"; did you mean {near!r}?" if near else ";"
         raise UserError(f"{where}: unknown path {path!r}{question} (allowed: {listed})".removeprefix(": "))
@@ -108,6 +113,14 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
             for entry_name, regularizer in regularizers.entries.items():
                 for name, path in _fields(regularizer):
                     _add(known, canonical(f"{field}.{entry_name}.{name}"), path)
+        elif info.annotation is Schedules:
+            fields: dict[str, Path] = {}
+            for name, path in (found for entry in schedules.entries.values() for found in _fields(entry)):
+                _add(fields, name, path)
+            for target, text in targets().items():
+                about = f"schedule of {target}: {text}"
+                known[f"{field}.{target}.name"] = Path("str", tuple(schedules.entries), description=about)
+                known |= {f"{field}.{target}.{name}": path for name, path in fields.items()}
         elif info.annotation == dict[str, Any]:
             free[f"{field}."] = Path("any", description="read by the task's own model function")
         else:
@@ -116,7 +129,13 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
 
 
 def canonical(path: str) -> str:
-    """The one name of a path: `regularization.dropout.rate` is `regularization.dropout`."""
+    """The one name of a path.
+
+    `regularization.dropout.rate` is `regularization.dropout`, `schedules.optimizer.momentum` is
+    `schedules.optimizer.momentum.name`.
+    """
+    if path.removeprefix("schedules.") in targets() and path.startswith("schedules."):
+        return f"{path}.name"
     parts = path.split(".")
     if len(parts) == 3 and parts[0] == "regularization":
         entry = regularizers.entries.get(parts[1])
@@ -150,7 +169,7 @@ def with_paths(config: C, values: Mapping[str, Any], where: str = "") -> C:
             known.find(name, where)
         changes[name] = value
     before = as_paths(config)
-    for section in kind.model_fields:
+    for section in (*kind.model_fields, *(f"schedules.{target}" for target in targets())):
         name = f"{section}.name"
         if name in changes and name in before and changes[name] != before[name]:
             before = {path: value for path, value in before.items() if not path.startswith(f"{section}.")}

@@ -80,7 +80,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Reference]] = {
     "wsd": ({}, wsd),
     "cosine_restarts": ({"length_factor": 2.0, "floor": 0.1}, behind_warmup(restarts)),
     "cyclic": (
-        {"floor": 0.2},
+        {"start": 0.2},
         lambda o, warmup, n: torch_schedules.CyclicLR(o, 0.2, 1.0, step_size_up=n / 8, cycle_momentum=False),
     ),
     "inverse_cycle": ({}, lambda o, warmup, n: Momentum(o, torch_schedules.OneCycleLR(o, max_lr=1.0, total_steps=n))),
@@ -165,12 +165,12 @@ def test_cyclic_in_every_mode_is_torchs(mode: str) -> None:
         down = steps / 4 - up
         return torch_schedules.CyclicLR(optimizer, 0.2, 1.0, up, down, mode=mode, gamma=gamma, cycle_momentum=False)
 
-    ours = schedules.parse({"name": "cyclic", "mode": mode, "rise": 0.3, "floor": 0.2, "final": 0.05})
+    ours = schedules.parse({"name": "cyclic", "mode": mode, "rise": 0.3, "start": 0.2, "final": 0.05})
     np.testing.assert_allclose(ours.factors(400), torch_factors(reference, 0, 400), rtol=0, atol=TOLERANCE)
 
 
 def test_cycles_behind_a_warmup_start_at_their_peak() -> None:
-    factors_T = schedules.parse({"name": "cyclic", "warmup_steps": 10, "cycles": 2, "floor": 0.2}).factors(110)
+    factors_T = schedules.parse({"name": "cyclic", "warmup_steps": 10, "cycles": 2, "start": 0.2}).factors(110)
     assert factors_T[10] == 1
     assert factors_T[35] == pytest.approx(0.2)
     assert factors_T[60] == pytest.approx(1)

@@ -18,7 +18,7 @@ class CosineRestarts(Schedule):
     cycles: int = Field(3, ge=1, description="how many cycles; 3 start again twice")
     length_factor: float = Field(1.0, ge=1, description="each cycle is this many times as long as the one before")
     peak_factor: float = Field(1.0, gt=0, le=1, description="each cycle starts at this share of the peak before")
-    floor: float = Field(0.0, ge=0, lt=1, description="lowest factor, approached at the end of each cycle")
+    floor: float = Field(0.0, ge=0, le=1, description="lowest factor, approached at the end of each cycle")
 
     def after_warmup(self, step_T: Array, span: Span) -> Array:
         length_C = self.length_factor ** np.arange(self.cycles, dtype=np.float64)

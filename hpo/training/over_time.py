@@ -1,0 +1,194 @@
+"""Numbers of a config that change while it trains: the section `schedules`, and the tables that the loop reads.
+
+A field may be moved when it says so itself (`json_schema_extra=OVER_TIME`). The table of a path is the config's value
+times the factors of its schedule; the learning rate's is made by `schedule` and `optimizer.lr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError, core_schema
+
+from hpo.errors import unknown, unknown_text
+from hpo.registry import Entry
+from hpo.schema import mistake
+from hpo.training.optimizers import optimizers
+from hpo.training.regularizers import Regularizer, regularizers
+from hpo.training.schedules import Array, Schedule, schedules
+
+if TYPE_CHECKING:
+    from hpo.training.config import TrainingConfig
+
+
+def targets() -> Mapping[str, str]:
+    """The paths that a schedule may move, with their descriptions: fields of optimizers, strengths of regularizers."""
+    return _targets(tuple(optimizers.entries.values()), tuple(regularizers.entries.values()))
+
+
+@lru_cache(maxsize=16)
+def _targets(of_optimizers: tuple[type[Entry], ...], of_regularizers: tuple[type[Regularizer], ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for optimizer in of_optimizers:
+        for field, text in _movable(optimizer):
+            found.setdefault(f"optimizer.{field}", text)
+    for regularizer in of_regularizers:
+        for field, text in _movable(regularizer):
+            if field == regularizer.main:
+                found[f"regularization.{regularizer.registered_as}"] = text
+    return found
+
+
+def _movable(entry: Any) -> Iterator[tuple[str, str]]:
+    for field, info in entry.model_fields.items():
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("over_time"):
+            yield field, info.description or ""
+
+
+class Schedules(Mapping[str, Schedule]):
+    """Schedules by the paths that they move, immutable: `{optimizer.weight_decay: {name: cosine, floor: 0.1}}`.
+
+    Keys may be nested; the canonical form has the whole path as one key.
+    """
+
+    def __init__(self, entries: Mapping[str, Schedule] | None = None) -> None:
+        self._entries = dict(sorted((entries or {}).items()))
+
+    def __getitem__(self, path: str) -> Schedule:
+        return self._entries[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schedules) and self._entries == other._entries
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._entries.items()))
+
+    def __repr__(self) -> str:
+        return f"Schedules({self.dump()})"
+
+    @classmethod
+    def parse(cls, raw: object) -> Schedules:
+        """The section from any accepted form; for use as a pydantic validator."""
+        if isinstance(raw, Schedules):
+            return raw
+        if not isinstance(raw, Mapping):
+            raise _mistake(f"must be a mapping such as {{optimizer.weight_decay: cosine}}, found {raw!r}")
+        return cls(dict(_parsed(raw, "")))
+
+    def dump(self) -> dict[str, Any]:
+        """The canonical form, plain numbers and mappings."""
+        return {path: entry.model_dump(mode="json") for path, entry in self._entries.items()}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda section: section.dump())
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        one = {"type": "object", "properties": {"name": {"enum": list(schedules)}}}
+        entry = {"anyOf": [{"enum": list(schedules)}, one]}
+        listed = {path: {"description": f"over time: {text}", **entry} for path, text in targets().items()}
+        return {"type": "object", "properties": listed, "additionalProperties": {"type": "object"}}
+
+
+def _parsed(tree: Mapping[Any, Any], begin: str) -> Iterator[tuple[str, Schedule]]:
+    known = targets()
+    for key, below in tree.items():
+        path = f"{begin}{key}"
+        if path in known:
+            yield path, _entry(path, below)
+        elif isinstance(below, Mapping) and any(target.startswith(f"{path}.") for target in known):
+            yield from _parsed(below, f"{path}.")
+        else:
+            raise _mistake(unknown_text("number to schedule", path, known))
+
+
+def _entry(path: str, raw: Any) -> Schedule:
+    if isinstance(raw, Mapping) and "" in raw:  # `optimizer.weight_decay: cosine` beside `optimizer.weight_decay.floor`
+        raw = {"name": raw[""], **{key: value for key, value in raw.items() if key}}
+    try:
+        return schedules.parse(raw)
+    except PydanticCustomError as error:
+        raise _mistake(error.message(), path) from None
+    except ValidationError as error:
+        loc, text = mistake(error, Schedule)
+        raise _mistake(text, path, *loc) from None
+
+
+def _mistake(text: str, *loc: str) -> ValidationError:
+    """A validation error at `loc` below this section."""
+    error = PydanticCustomError("invalid_entry", "{text}", {"text": text})
+    return ValidationError.from_exception_data("schedules", [{"type": error, "loc": loc, "input": None}])
+
+
+def misfit(config: TrainingConfig) -> tuple[str, str] | None:
+    """A path whose schedule would move nothing of this config, and why."""
+    for path in config.schedules:
+        section, _, field = path.partition(".")
+        if section == "regularization" and field not in config.regularization:
+            return path, f"has no effect without {path}, which is off"
+        if section == "optimizer" and field not in type(config.optimizer).model_fields:
+            return path, f"optimizer {config.optimizer.name!r} has no {field}"
+    return None
+
+
+def check_steps(config: TrainingConfig, steps: int) -> None:
+    """Raises UserError, naming the key, for a moment of any schedule that lies outside a training of `steps`."""
+    for _, key, schedule in _moved(config):
+        schedule.fits(steps, key)
+
+
+def _moved(config: TrainingConfig) -> Iterator[tuple[str, str, Schedule]]:
+    """(path, key of the schedule that moves it, schedule), the learning rate first."""
+    yield "optimizer.lr", "schedule", config.schedule
+    for path, schedule in config.schedules.items():
+        yield path, f"schedules.{path}", schedule
+
+
+def value_at(config: TrainingConfig, path: str) -> float:
+    """The config's own number at a path that a schedule may move."""
+    section, _, field = path.partition(".")
+    return config.regularization[field].strength if section == "regularization" else getattr(config.optimizer, field)
+
+
+class Curves:
+    """The tables of one training, a row of float64 for each moved path; what `Now.values` is read from."""
+
+    def __init__(self, config: TrainingConfig, steps: int, directions: Mapping[str, str]) -> None:
+        """directions: of the reported metrics, "minimize" or "maximize".
+
+        Raises UserError for a moment outside `steps` or a followed metric that is not reported.
+        """
+        self.directions = directions
+        self.rows: dict[str, Array] = {}
+        self.followers: dict[str, tuple[Schedule, str, Array]] = {}
+        for path, key, schedule in _moved(config):
+            self.rows[path] = value_at(config, path) * schedule.factors(steps, key)
+            if schedule.reactive:
+                metric = str(schedule.model_dump()["metric"])
+                if metric not in directions:
+                    raise unknown(f"{key}.metric", "metric of this task", metric, directions)
+                self.followers[path] = schedule, metric, self.rows[path].copy()
+
+    def react(self, reports: Sequence[Mapping[str, float]], step: int) -> None:
+        """Rewrite what is left of the rows, from `step` on, as the reports so far demand."""
+        for path, (schedule, metric, untouched_T) in self.followers.items():
+            values = [report[metric] for report in reports]
+            factor = schedule.after_reports(values, minimize=self.directions[metric] == "minimize")
+            self.rows[path][step:] = untouched_T[step:] * factor
+
+    def between(self, first: int, last: int) -> list[dict[str, float]]:
+        """The values of steps first ... last-1, by path."""
+        columns = [row_T[first:last].tolist() for row_T in self.rows.values()]
+        return [dict(zip(self.rows, values, strict=True)) for values in zip(*columns, strict=True)]
