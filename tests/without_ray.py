@@ -1,7 +1,8 @@
-"""A sweep worked on in this process: the real coordinator, storage and training function, one slot, no Ray."""
+"""A sweep worked on in this process: the real coordinator, storage and trainer, one slot, no Ray."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,29 @@ import torch
 from hpo import runs
 from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
-from hpo.search.messages import Assignment, Crashed, Finished, News, Report
+from hpo.search.messages import Snapshot
 from hpo.storage import open_storage
 from hpo.sweep import Sweep
-from hpo.training import Verdict
-from hpo.training.function import TrainingFunction
-from hpo.training.trial import Stopped, Trial
 from hpo.tuning.runner import RunPlan
+from hpo.tuning.sharing import tidied
+from hpo.tuning.trainer import Trainer
 
 
-def run_here(keys: dict[str, Any], folder: Path) -> str:
-    """Run a sweep of these keys, its files and database in `folder`; the database's URL."""
+def run_here(keys: dict[str, Any], folder: Path, show: Callable[[Snapshot], None] = lambda last: None) -> str:
+    """Run a sweep of these keys, all in `folder`; the database's URL. show: takes the last snapshot."""
     url = f"sqlite:///{folder / 'hpo.db'}"
     sweep = Sweep.from_dict(keys, folder)
+    runs._check_checkpoints(sweep)
     with open_storage(url) as storage:
         taking = runs._Taking(None, None)
         with runs._held(sweep, storage, taking) as tenure:
-            _run(runs._prepare(sweep, storage, tenure, taking))
+            plan = runs._prepare(sweep, storage, tenure, taking)
+            with tidied(plan.files, plan.search, lambda: runs._trials(sweep.name, url), apart=False):
+                show(_run(plan))
     return url
 
 
-def _run(plan: RunPlan) -> None:
+def _run(plan: RunPlan) -> Snapshot:
     opened = plan.source.open()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -39,35 +42,20 @@ def _run(plan: RunPlan) -> None:
             opened.study, plan.search, opened.flush, plan.files.log_text, record=opened.record, note=opened.log
         )
         coordinator = Coordinator(live, plan.search)
-        _work(coordinator, plan.job.load("cpu"))
-        coordinator.close("done")
+        _work(coordinator, plan)
+        return coordinator.close("done")
     finally:
         torch.set_num_threads(threads)
         opened.close()
 
 
-def _work(coordinator: Coordinator, train: TrainingFunction) -> None:
+def _work(coordinator: Coordinator, plan: RunPlan) -> None:
     coordinator.open_slot("here")
-    news: list[News] = []
+    train = plan.job.load("cpu")
+    trainer = Trainer(plan.files, lambda news, free, holds: coordinator.exchange("here", news, free, holds))
     while True:
-        answer = coordinator.exchange("here", news, 1, ())
+        answer = trainer.exchange(1)
         if answer.over:
             return
-        news = [end for one in answer.assignments for end in _trained(coordinator, train, one)]
-
-
-def _trained(coordinator: Coordinator, train: TrainingFunction, one: Assignment) -> list[News]:
-    """What the slot has to tell after a training; nothing where a report has ended the trial."""
-
-    def send(step: int, metrics: Any) -> Verdict:
-        report = Report(one.number, one.attempt, step, metrics)
-        return coordinator.exchange("here", [report], 0, [one.number]).verdicts[0]
-
-    trial = Trial(one.number, one.seed, send)
-    try:
-        ended = train(one.params, trial)
-    except Stopped:
-        return []
-    except Exception as error:
-        return [Crashed(one.number, one.attempt, f"{type(error).__name__}: {error}")]
-    return [Finished(one.number, one.attempt, ended.metrics, ended.unread)] if trial.verdict is Verdict.GO_ON else []
+        for given in answer.assignments:
+            trainer.train(train, given)
