@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 
 from hpo import yaml12
 from hpo.errors import UserError
-from hpo.registry import Registry
+from hpo.registry import Entry, Registry
 from hpo.schema import check, flatten
 from hpo.tasks import Task, models
-from hpo.training import OwnModelConfig, TrainingConfig, as_paths, paths, with_paths
+from hpo.training import OwnModelConfig, Path, TrainingConfig, as_paths, paths, with_paths
 from hpo.training.initializers import initializers
 from hpo.training.losses import Loss, losses
 from hpo.training.optimizers import optimizers
@@ -101,8 +102,22 @@ def values_of(kind: str, path: Any) -> st.SearchStrategy[Any]:
     low = path.low if path.low is not None else 0
     high = path.high if path.high is not None else low + 50
     if kind == "int":
-        return st.integers(int(low), int(high))
+        return st.integers(int(low) + path.low_open, int(high) - path.high_open)
     return st.floats(low, high, exclude_min=path.low_open, exclude_max=path.high_open)
+
+
+def narrowed(what: Path, entry: type[Entry], path: str) -> Path:
+    """The path as one entry has it; `paths()` says what the widest of all allows."""
+    own = entry.model_json_schema()["properties"][path.split(".")[1]]
+    if what.kind not in ("int", "float"):
+        return what
+    return replace(
+        what,
+        low=own.get("minimum", own.get("exclusiveMinimum")),
+        high=own.get("maximum", own.get("exclusiveMaximum")),
+        low_open="exclusiveMinimum" in own,
+        high_open="exclusiveMaximum" in own,
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -118,7 +133,8 @@ def test_a_config_is_its_paths(data: st.DataObject) -> None:
         if path in CONDITIONAL or path.count(".") >= 2 or what.kind in ("list", "mapping"):
             continue
         if data.draw(st.booleans()):
-            chosen[path] = data.draw(values_of(what.kind, what))
+            own = narrowed(what, SECTIONS[section].get(names[section]), path) if section in names else what
+            chosen[path] = data.draw(values_of(what.kind, own))
     config = with_paths(TrainingConfig(), chosen)
     assert {path: as_paths(config)[path] for path in chosen} == chosen
     assert with_paths(TrainingConfig(), as_paths(config)) == config
