@@ -113,7 +113,7 @@ def unknown_text(noun: str, found: object, allowed: Iterable[object]) -> str:
 
 # to the last @ of the word: a password may hold one that was not written as %40
 _URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.\-]*://[^:/@\s]*):\S+@", re.IGNORECASE)
-_QUERY_PASSWORD = re.compile(r"(?P<head>[?&][^=&\s]*(?:password|token|secret)[^=&\s]*)=[^&\s'\"]+", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(?P<head>[?&][^=&\s]*(?:passw(?:or)?d|token|secret)[^=&\s]*)=[^&\s'\"]+", re.IGNORECASE)
 
 
 def mask(text: str) -> str:

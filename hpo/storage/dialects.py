@@ -100,12 +100,11 @@ class Dialect:
         """Raises ValueError for a row that the database would refuse, and a whole batch with it."""
         if self.longest_text is None:
             return
-        for column, value in row.items():
+        for value in row.values():
             if isinstance(value, str) and len(value.encode()) > self.longest_text:
                 name = row.get("key") or row.get("param_name")
                 raise ValueError(
-                    f"{name!r} is {len(value.encode())} bytes long as JSON; {self.driver.partition('+')[0]} holds "
-                    f"{self.longest_text} ({column})"
+                    f"{name!r} is {len(value.encode()):,} bytes as JSON; {self.schemes[0]} holds {self.longest_text:,}"
                 )
 
 

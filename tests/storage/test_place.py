@@ -26,6 +26,11 @@ def test_postgresql_means_psycopg_3(scheme: str) -> None:
     assert resolve(f"{scheme}://ada:pw@host:5433/db") == "postgresql+psycopg://ada:pw@host:5433/db"
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+pymysql", "mariadb+pymysql"])
+def test_mysql_means_pymysql(scheme: str) -> None:
+    assert resolve(f"{scheme}://ada:pw@host:3307/db") == "mysql+pymysql://ada:pw@host:3307/db"
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -36,6 +41,8 @@ def test_postgresql_means_psycopg_3(scheme: str) -> None:
             "postgresql+psycopg2://host/db",
             "unknown URL scheme 'postgresql+psycopg2'; did you mean 'postgresql+psycopg'?",
         ),
+        ("mysql+mysqldb://host/db", "unknown URL scheme 'mysql+mysqldb'; did you mean 'mysql+pymysql'?"),
+        ("mysql://ada:hunter2@host", "mysql://ada:***@host names no database; write mysql://user@host/database"),
         ("sqlite://", "sqlite needs a file that lasts"),
         ("sqlite:///:memory:", "sqlite needs a file that lasts, found ':memory:'"),
         ("sqlite:///file:x?mode=memory&uri=true", "sqlite"),
@@ -102,35 +109,37 @@ def test_a_place_that_only_others_may_write(tmp_path: Path) -> None:
         assert os.listdir(folder) == []
 
 
-def test_without_psycopg_the_extra_is_named() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("kind", "driver", "extra"), [("postgresql", "psycopg", "postgres"), ("mysql", "pymysql", "mysql")]
+)
+def test_without_its_driver_the_extra_is_named(kind: str, driver: str, extra: str) -> None:
+    code = f"""
 import sys
 from importlib.abc import MetaPathFinder
 class Blind(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "psycopg":
+        if name.split(".")[0] == "{driver}":
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blind())
 from hpo.errors import UserError
 from hpo.storage import open_storage
 try:
-    open_storage("postgresql://ada:hunter2@host/db")
+    open_storage("{kind}://ada:hunter2@host/db")
 except UserError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    expected = (
-        "storage: postgresql://ada:***@host/db needs psycopg, which is not installed; pip install 'hpo[postgres]'"
-    )
+    expected = f"storage: {kind}://ada:***@host/db needs {driver}, which is not installed; pip install 'hpo[{extra}]'"
     assert done.stdout.strip() == expected, done.stderr
 
 
-def test_a_server_that_does_not_answer() -> None:
-    url = "postgresql://ada:hunter2@127.0.0.1:1/db?password=hunter3"
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_server_that_does_not_answer(kind: str) -> None:
+    url = f"{kind}://ada:hunter2@127.0.0.1:1/db?password=hunter3"
     with open_storage(url) as storage:
         assert "hunter" not in storage.place
         for use in (storage.study_names, lambda: storage.optuna):
-            with pytest.raises(UserError, match=r"storage: cannot use postgresql://ada:.*refused") as caught:
+            with pytest.raises(UserError, match=rf"storage: cannot use {kind}://ada:.*refused") as caught:
                 use()
             assert "hunter" not in str(caught.value)
 
