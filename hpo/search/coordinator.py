@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 from hpo.search import attributes
@@ -22,12 +21,14 @@ from hpo.search.messages import (
     Lost,
     News,
     Report,
+    Saving,
     Snapshot,
     TrialEnd,
     refusal,
 )
 from hpo.search.plan import SearchPlan
 from hpo.search.states import FINAL, Event, State
+from hpo.search.stopwatch import Stopwatch
 from hpo.training import Verdict
 
 DEATHS_ALLOWED = 3
@@ -55,10 +56,7 @@ class Coordinator:
     ) -> None:
         self._live = live
         self._plan = plan
-        self._clock = clock
-        self._seconds_before = seconds
-        self._first_ask: float | None = None
-        self._busy_seconds = 0.0
+        self._watch = Stopwatch(clock, seconds, plan.seconds)
         self._open: dict[int, OpenTrial] = {}
         self._slots: set[str] = set()
         self._fenced: set[str] = set()
@@ -77,7 +75,7 @@ class Coordinator:
         for number in self.adopted:
             live.log("adopted", f"adopted trial {number}: {left}", number)
         self._recounted = clock()
-        self._watch_time(clock())
+        self._watch_time()
 
     # ------------------------------------------------------------------ slots
 
@@ -104,7 +102,7 @@ class Coordinator:
         """
         if self._closed or slot not in self._slots or slot in self._fenced:
             return refusal(news)
-        with self._busy(), self._live.batch():
+        with self._watch.busy(), self._live.batch():
             verdicts: dict[int, Verdict] = {}
             for index in sorted(range(len(news)), key=lambda i: news[i].number):
                 verdicts[index] = self._hear(slot, news[index])
@@ -114,7 +112,7 @@ class Coordinator:
             assignments = tuple(self._start(slot, free))
             if assignments:  # the number of an attempt, too; ends and trials put back are committed with the block
                 self._live.flush()
-        told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report))
+        told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report | Saving))
         busy = bool(self._of(slot))
         drop = self._live.keeping.take_drop()  # of ends that are durable now
         return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over(), drop=drop)
@@ -123,7 +121,7 @@ class Coordinator:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
         self._fenced.add(slot)
         mine = self._of(slot)
-        with self._busy(), self._live.batch():
+        with self._watch.busy(), self._live.batch():
             for one in mine:
                 self._lose(one, lost)
             self._live.flush()
@@ -137,13 +135,13 @@ class Coordinator:
         Those whose trial is past its timeout, and those whose trials have not come to a report in DRAIN_GRACE seconds
         since the sweep began to stop.
         """
-        now = self._clock()
-        self._watch_time(now)
-        with self._busy(), self._live.batch():
-            late = sorted({one.slot for one in self._open.values() if self._is_late(one, now)})
+        now = self._watch.now()
+        self._watch_time()
+        with self._watch.busy(), self._live.batch():
+            late = sorted({one.slot for one in self._open.values() if self._is_late(one)})
             for slot in late:
                 self._fenced.add(slot)
-                self._end_late(slot, now)
+                self._end_late(slot)
             if late:
                 self._live.flush()
         if self._stopping_since is not None and now - self._stopping_since > DRAIN_GRACE:
@@ -159,12 +157,12 @@ class Coordinator:
     def drain(self, why: str) -> None:
         """Start nothing more; trials in flight are put back at their next report."""
         self._draining = self._draining or why
-        self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
+        self._stopping_since = self._watch.now() if self._stopping_since is None else self._stopping_since
 
     def fail(self, sentence: str) -> None:
         """End the sweep with an error; trials in flight are put back at their next report."""
         self._failure = self._failure or sentence
-        self._stopping_since = self._clock() if self._stopping_since is None else self._stopping_since
+        self._stopping_since = self._watch.now() if self._stopping_since is None else self._stopping_since
 
     def close(self, why: str) -> Snapshot:
         """End the run: put back what is still open, refuse everyone from now on.
@@ -185,10 +183,9 @@ class Coordinator:
 
     def snapshot(self) -> Snapshot:
         """The sweep at this moment; the trials that ended are told once."""
-        now = self._clock()
         ended, self._ended = tuple(self._ended), []
         warnings, self._warnings = tuple(self._warnings), []
-        elapsed = 0.0 if self._first_ask is None else now - self._first_ask
+        elapsed = self._watch.run_seconds
         limits = [limit for limit in (self._plan.trials, self._live.limit) if limit is not None]
         return Snapshot(
             counts={state: self._live.counts[state] for state in sorted(FINAL)},
@@ -197,8 +194,8 @@ class Coordinator:
             best=self._live.best,
             ended=ended,
             rate=60.0 * self._ended_in_run / elapsed if elapsed > 0 else 0.0,
-            seconds=self._seconds(now),
-            time_left=self._time_left(now),
+            seconds=self._watch.seconds,
+            time_left=self._watch.left,
             over=self.is_over() and not self._open,
             failure=self._failure,
             note=self._note(),
@@ -237,11 +234,9 @@ class Coordinator:
     def _start(self, slot: str, free: int) -> Iterator[Assignment]:
         slots = max(self._live_slots, len(self._slots - self._fenced))
         while free > 0 and self._room(slots) > 0:
-            now = self._clock()
-            if self._first_ask is None:
-                self._first_ask = now
-            one = self._live.ask(slot, self._unhindered(now))
-            one.since = now
+            self._watch.begin()
+            one = self._live.ask(slot, self._watch.unhindered)
+            one.since = self._watch.now()
             self._open[one.number] = one
             if one.misfit is not None:
                 self._crash(one, one.misfit)
@@ -258,6 +253,9 @@ class Coordinator:
         try:
             if isinstance(item, Report):
                 return self._reported(one, item)
+            if isinstance(item, Saving):
+                self._live.flush()
+                return Verdict.GO_ON
             if isinstance(item, Checkpointed):
                 return self._checkpointed(one, item)
             if isinstance(item, Finished):
@@ -318,7 +316,7 @@ class Coordinator:
 
     def _close(self, one: OpenTrial, end: TrialEnd) -> None:
         del self._open[one.number]
-        self._ended.append(replace(end, seconds=self._clock() - one.since))
+        self._ended.append(replace(end, seconds=self._watch.now() - one.since))
         self._ended_in_run += 1
         self._fails_in_a_row = self._fails_in_a_row + 1 if end.state is State.FAIL else 0
         if self._fails_in_a_row >= self._plan.max_in_a_row:
@@ -352,41 +350,21 @@ class Coordinator:
         else:
             self._put_back(one, Event.LOST, lost.detail, attributes.DEATHS if blamed else None)
 
-    def _is_late(self, one: OpenTrial, now: float) -> bool:
-        return self._plan.timeout is not None and self._unhindered(now) - one.started > self._plan.timeout
+    def _is_late(self, one: OpenTrial) -> bool:
+        return self._plan.timeout is not None and self._watch.unhindered - one.started > self._plan.timeout
 
-    def _end_late(self, slot: str, now: float) -> None:
+    def _end_late(self, slot: str) -> None:
         for one in self._of(slot):
-            if self._is_late(one, now):
+            if self._is_late(one):
                 self._crash(one, f"timed out: still training {self._plan.timeout:g} s after its start (trial.timeout)")
             else:
                 self._put_back(one, Event.LOST, "its slot was stopped for another trial's timeout")
 
-    # ------------------------------------------------------------------- time
+    # ------------------------------------------------------------------ words
 
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Time in which we are busy or wait for SQL counts for no trial: whoever reports then has to wait for us."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self._busy_seconds += self._clock() - started
-
-    def _unhindered(self, now: float) -> float:
-        """The time that counts for a trial's timeout."""
-        return now - self._busy_seconds
-
-    def _watch_time(self, now: float) -> None:
-        left = self._time_left(now)
-        if left is not None and left <= 0:
+    def _watch_time(self) -> None:
+        if self._watch.left is not None and self._watch.left <= 0:
             self.drain(TIME_USED_UP)
-
-    def _seconds(self, now: float) -> float:
-        return self._seconds_before + (0.0 if self._first_ask is None else now - self._first_ask)
-
-    def _time_left(self, now: float) -> float | None:
-        return None if self._plan.seconds is None else self._plan.seconds - self._seconds(now)
 
     def _why(self) -> str:
         return self._failure or self._draining or "the sweep has all its trials"

@@ -22,6 +22,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """A checkpoint is about to be written: what was reported until now must outlive every process before it is."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A training function returned. `metrics` is what it returned, `unread` the parameters it never looked at."""
 
@@ -59,7 +67,7 @@ class Checkpointed:
     trouble: str | None = None
 
 
-News = Report | Finished | Crashed | Released | Checkpointed
+News = Report | Saving | Finished | Crashed | Released | Checkpointed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Assignment:
 class Answer:
     """The coordinator's answer to one exchange.
 
-    verdicts: one for each Report sent, in their order. wait: seconds until asking again makes sense when there is
+    verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when there is
     nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials whose
     checkpoints are to be deleted now.
     """
@@ -95,7 +103,7 @@ class Answer:
 
 def refusal(news: Sequence[News]) -> Answer:
     """The answer to a slot that is not, or no longer, one of ours: it ends, and nothing of its news is believed."""
-    return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report)), over=True, refused=True)
+    return Answer(tuple(Verdict.REFUSED for item in news if isinstance(item, Report | Saving)), over=True, refused=True)
 
 
 @dataclass(frozen=True, slots=True)

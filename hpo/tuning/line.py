@@ -34,6 +34,7 @@ class Line:
         self._gone: HpoError | None = None
         self.last: Snapshot | None = None
         self.lives = 0
+        self._looked = 0.0
         self._opening: Any = None  # what `open` answers, until it has
         self._begin(None)
 
@@ -54,6 +55,7 @@ class Line:
     def tick(self) -> Snapshot:
         """The sweep at this moment."""
         self.last = self._call("tick")
+        self._looked = time.monotonic()
         return self.last
 
     def drain(self, why: str) -> None:
@@ -119,7 +121,7 @@ class Line:
             self._gone = error
 
     def _begin(self, death: str | None) -> None:
-        self._actor = self._start(death, self.last.seconds if self.last is not None else 0.0)
+        self._actor = self._start(death, self._seconds())
         self._opening = self._actor.open.remote()
         self.lives += 1
         self._born, self._ended_before = time.monotonic(), self._ended()
@@ -127,6 +129,12 @@ class Line:
             self._actor.drain.remote(self._drained)
         if self.last is not None and self.last.failure is not None:
             self._actor.fail.remote(self.last.failure)
+
+    def _seconds(self) -> float:
+        """The sweep's, with those that went by since the last look."""
+        if self.last is None or self.last.seconds <= 0:
+            return 0.0
+        return self.last.seconds + time.monotonic() - self._looked
 
     def _ended(self) -> int:
         return 0 if self.last is None else sum(self.last.counts.values())

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from hpo.errors import mask
-from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report
+from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
 from hpo.training import Diverged, Stopped, Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
 from hpo.training.function import TrainingFunction
@@ -45,7 +45,8 @@ class Trainer:
 
     def train(self, run: TrainingFunction, given: Assignment) -> None:
         """One trial from start to end; its end is told at the next exchange."""
-        store = TrialCheckpoints(self._place, given.number, given.attempt, self._all_told)
+        saving = Saving(given.number, given.attempt)
+        store = TrialCheckpoints(self._place, given.number, given.attempt, lambda: self._is_settled(saving))
         told = _Told(given, store)
 
         def send(step: int, metrics: Mapping[str, float]) -> Verdict:
@@ -64,9 +65,9 @@ class Trainer:
         self._news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
         self._holds = ()
 
-    def _all_told(self) -> bool:
-        """What a checkpoint rests on must be known before anyone can go on from it."""
-        return not self._news or Verdict.REFUSED not in self.exchange(0).verdicts
+    def _is_settled(self, saving: Saving) -> bool:
+        """What a checkpoint rests on must be in SQL before anyone can go on from it."""
+        return self.exchange(0, saving).verdicts[-1] is not Verdict.REFUSED
 
 
 class _Told:

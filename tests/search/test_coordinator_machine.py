@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.search.messages import Assignment, Crashed, Finished, Lost, News, Released, Report
+from hpo.search.messages import Assignment, Crashed, Finished, Lost, News, Released, Report, Saving
 from hpo.search.plan import SearchPlan
 from hpo.storage import StudyStorage
 from hpo.training import Verdict
@@ -201,13 +201,19 @@ class Machine(RuleBasedStateMachine):
     def save_unheard(self, slot: Slot) -> None:
         """Its process dies between a checkpoint and the report of that step."""
         for one in slot.held:
-            self.checkpoints[one.given.number] = one.step + 1
+            self.save(slot, one, one.step + 1)
+
+    def save(self, slot: Slot, one: Training, step: int) -> None:
+        """What a checkpoint rests on is in SQL before it is there."""
+        saving = Saving(one.given.number, one.given.attempt)
+        if self.coordinator.exchange(slot.name, [saving], 0).verdicts != (Verdict.REFUSED,):
+            self.checkpoints[one.given.number] = step
 
     def one_round(self, slot: Slot, act: Any, value: Any) -> None:
         news: list[News] = []
         reporting: list[Training] = []
         for one in list(slot.held):
-            ended = self.next_news(one, act(), value)
+            ended = self.next_news(slot, one, act(), value)
             if isinstance(ended, Report):
                 reporting.append(one)
             elif ended is not None:
@@ -219,7 +225,7 @@ class Machine(RuleBasedStateMachine):
         for one, verdict in zip(reporting, answer.verdicts, strict=True):
             one.verdict = verdict
             if verdict is Verdict.PUT_BACK:
-                self.checkpoints[one.given.number] = one.step
+                self.save(slot, one, one.step)
             elif verdict is not Verdict.GO_ON:
                 slot.held.remove(one)
         for given in answer.assignments:
@@ -228,7 +234,7 @@ class Machine(RuleBasedStateMachine):
             assert not slot.held
             del self.slots[slot.name]
 
-    def next_news(self, one: Training, act: str, value: Any) -> News | None:
+    def next_news(self, slot: Slot, one: Training, act: str, value: Any) -> News | None:
         number, attempt = one.given.number, one.given.attempt
         if one.verdict is Verdict.PUT_BACK:
             return Released(number, attempt)
@@ -243,7 +249,7 @@ class Machine(RuleBasedStateMachine):
             return Finished(number, attempt)
         one.step += 1
         if act == "save":
-            self.checkpoints[number] = one.step
+            self.save(slot, one, one.step)
         said = float("nan") if act == "nan" else value()
         return Report(number, attempt, one.step, {"score": said}, saved=act == "save")
 

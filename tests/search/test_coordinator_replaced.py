@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpo.search.messages import Finished, Report
+from hpo.search.messages import Finished, Lost, Report, Saving
 from hpo.search.plan import Objective, SearchPlan
 from hpo.training import Verdict
 from tests.search.driving import Sweep, essence, in_sql, kill, memory_study, open_sqlite, plan, run_to_end, score
@@ -117,6 +117,21 @@ def test_what_an_answer_rests_on_is_in_sql_before_it_leaves(tmp_path: Path) -> N
         assert (again.number, trial.state.name, trial.user_attrs["attempt"]) == (0, "RUNNING", 2)
         sweep.coordinator.close("stopped")
         assert in_sql(tmp_path)[0].state.name == "WAITING"
+
+
+def test_what_a_checkpoint_rests_on_is_in_sql_before_it_may_be_written(tmp_path: Path) -> None:
+    storage, study = open_sqlite(tmp_path)
+    with storage:
+        sweep = Sweep(plan(), study, storage=storage)
+        given = sweep.one()
+        for step in (1, 2, 3):
+            sweep.report(given, step, 0.5)
+        answer = sweep.coordinator.exchange("a", [Saving(given.number, given.attempt)], 0)
+        assert answer.verdicts == (Verdict.GO_ON,)
+        assert in_sql(tmp_path)[0].intermediate_values == {1: 0.5, 2: 0.5, 3: 0.5}
+        sweep.coordinator.lost("a", Lost("node", "its node died"))
+        answer = sweep.coordinator.exchange("a", [Saving(given.number, given.attempt)], 0)
+        assert answer.verdicts == (Verdict.REFUSED,)
 
 
 def test_several_objectives_survive_sql(tmp_path: Path) -> None:

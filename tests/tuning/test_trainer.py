@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report
+from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
 from hpo.training import Diverged, Trial, Verdict
 from hpo.training.function import Ended
 from hpo.tuning.files import TrialFiles
@@ -29,12 +29,18 @@ class Desk:
         self.heard.append(list(news))
         self.held.append(tuple(holds))
         drop, self.drop = self.drop, ()
-        reports = [item for item in news if isinstance(item, Report)]
-        return Answer(tuple(self.answers.get(item.step, Verdict.GO_ON) for item in reports), drop=drop)
+        verdicts: list[Verdict] = []
+        for item in news:
+            if isinstance(item, Report):
+                verdicts.append(self.answers.get(item.step, Verdict.GO_ON))
+            elif isinstance(item, Saving):
+                verdicts.append(Verdict.REFUSED if Verdict.REFUSED in verdicts else Verdict.GO_ON)
+        return Answer(tuple(verdicts), drop=drop)
 
     @property
     def news(self) -> list[News]:
-        return [item for one in self.heard for item in one]
+        """All but that a checkpoint is about to be written."""
+        return [item for one in self.heard for item in one if not isinstance(item, Saving)]
 
 
 @pytest.fixture
@@ -86,8 +92,9 @@ def test_what_a_checkpoint_rests_on_is_told_before_it_is_written(files: TrialFil
 
     desk = Looking()
     train(files, desk, run, decided=False)
-    before = [item.step for heard, there in zip(desk.heard, written, strict=True) if not there for item in heard]
-    assert before == [1, 2, 3]
+    before = [item for heard, there in zip(desk.heard, written, strict=True) if not there for item in heard]
+    assert [item.step for item in before if isinstance(item, Report)] == [1, 2, 3]
+    assert before[-1] == Saving(4, 1)
 
 
 def test_a_refused_slot_saves_nothing(files: TrialFiles) -> None:
@@ -122,7 +129,7 @@ def test_where_checkpoints_lie_is_told_once_and_each_save_with_its_report(files:
 def test_a_checkpoint_after_the_last_report_is_told_with_the_end(files: TrialFiles) -> None:
     desk = Desk()
     train(files, desk, lambda trial: trial.checkpoint({}))
-    assert desk.heard == [[Checkpointed(4, 1, files.place().shown("4.1.pt")), Finished(4, 1)]]
+    assert desk.heard == [[Saving(4, 1)], [Checkpointed(4, 1, files.place().shown("4.1.pt")), Finished(4, 1)]]
 
 
 def test_an_attempt_that_saved_nothing_tells_where_it_went_on_from(files: TrialFiles) -> None:
