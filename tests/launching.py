@@ -16,6 +16,8 @@ from typing import Any
 import optuna
 import psutil
 
+MARK = "HPO_TEST_FOLDER"
+"""In the environment of every process of a launch: working directories are not theirs alone."""
 LAUNCH_LIMIT = 240.0  # seconds; a launch takes 10 to 20 on a busy machine
 
 
@@ -38,7 +40,7 @@ class Launcher:
 
     def start(self, *arguments: str, into: Path | None = None) -> subprocess.Popen[str]:
         """`hpo ...` in the background, in a process group of its own. into: a file for all it prints, else pipes."""
-        environment = {**os.environ, "HPO_STORAGE": self.url, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "HPO_STORAGE": self.url, "PYTHONUNBUFFERED": "1", MARK: str(self.folder)}
         with nullcontext(subprocess.PIPE) if into is None else into.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "hpo", *arguments],
@@ -129,12 +131,17 @@ def _titled(folder: Path) -> list[tuple[psutil.Process, str]]:
     for process in psutil.process_iter():
         try:
             title = " ".join(process.cmdline())
-            mine = process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE
+            mine = process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             continue
         if mine and ("ray::" in title or "/ray/" in title):
             found.append((process, title))
     return found
+
+
+def slots(folder: Path) -> list[psutil.Process]:
+    """The processes that train at this moment."""
+    return [process for process in ray_processes(folder) if "Trainable" in process.cmdline()[0]]
 
 
 def check_states(trials: list[optuna.trial.FrozenTrial], count: int) -> None:

@@ -24,6 +24,7 @@ _QUIET = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a training function finds its files where the sweep was launched
 }
 _STAYS = ["*.db", "*.db-wal", "*.db-shm", "hpo-trials/", ".git/", ".venv/", "__pycache__/"]
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024

@@ -19,7 +19,7 @@ def train(config, trial):
     done = (trial.resume_from or {"step": 0})["step"]
     for step in range(done + 1, 6):
         time.sleep(config["pause"])
-        with open(f"{os.environ['HPO_TEST_STEPS']}/{trial.number}", "a") as file:
+        with open(f"steps/{trial.number}", "a") as file:
             file.write(f"{step} {os.getpid()}\\n")
         trial.report(step, score=config["x"] * step)
         trial.checkpoint({"step": step})
@@ -27,10 +27,9 @@ def train(config, trial):
 
 
 @pytest.fixture
-def sweep(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+def sweep(launcher: Launcher) -> Launcher:
     """A sweep of 8 trials that takes a while, and notes each step it trains."""
     (launcher.folder / "steps").mkdir()
-    monkeypatch.setenv("HPO_TEST_STEPS", str(launcher.folder / "steps"))
     launcher.write("code.py", TRAIN)
     launcher.write("killed.yaml", SWEEP.replace("trials: 12", "trials: 8"))
     return launcher

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.launching import Launcher, check_states, training_processes
+from tests.launching import Launcher, check_states, slots, training_processes
 
 SLOW_TRAIN = """
 import os, time
@@ -19,7 +19,7 @@ def train(config, trial):
     done = (trial.resume_from or {"step": 0})["step"]
     for step in range(done + 1, 6):
         time.sleep(config["pause"])
-        with open(f"{os.environ['HPO_TEST_STEPS']}/{trial.number}", "a") as file:
+        with open(f"steps/{trial.number}", "a") as file:  # where the sweep was launched
             file.write(f"{step} {os.getpid()}\\n")
         trial.checkpoint({"step": step})
         trial.report(step, score=config["x"] * step)
@@ -38,10 +38,9 @@ base: {pause: 0.25}
 
 
 @pytest.fixture
-def sweep(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+def sweep(launcher: Launcher) -> Launcher:
     """A sweep of 12 trials that takes a while, and notes each step it trains."""
     (launcher.folder / "steps").mkdir()
-    monkeypatch.setenv("HPO_TEST_STEPS", str(launcher.folder / "steps"))
     launcher.write("code.py", SLOW_TRAIN)
     launcher.write("killed.yaml", SWEEP)
     return launcher
@@ -61,6 +60,7 @@ def test_a_killed_driver_leaves_nothing_training_and_resume_finishes_the_budget(
     assert re.search(rf"is being run by process {driver.pid} on ", refused.stderr)
 
     before = {trial.number: dict(trial.params) for trial in sweep.trials("killed")}
+    assert slots(sweep.folder)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     sweep.wait_for(lambda: not training_processes(sweep.folder), "no training process", 30)

@@ -11,11 +11,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
 from hpo.testing.storage import PostgresServer
-from tests.launching import LAUNCH_LIMIT, Launcher, check_states, training_processes
+from tests.launching import LAUNCH_LIMIT, Launcher, check_states, coordinator_of, slots, training_processes
 
 TRAIN = """
 import time
@@ -67,16 +66,12 @@ class Soak:
     def kill(self, victims: tuple[str, ...]) -> None:
         """One of the living `victims`, at once."""
         assert self.driver is not None
-        titles = {"coordinator": "CoordinatorActor", "slot": "Trainable"}
-        running = training_processes(self.launcher.folder)
         found: list[tuple[str, int]] = [("driver", self.driver.pid)] if "driver" in victims else []
-        for name in set(victims) - {"driver"}:
-            for process in running:
-                try:
-                    if titles[name] in " ".join(process.cmdline()):
-                        found.append((name, process.pid))
-                except psutil.Error:
-                    continue
+        if "slot" in victims:
+            found += [("slot", process.pid) for process in slots(self.launcher.folder)]
+        coordinator = coordinator_of(self.launcher.folder) if "coordinator" in victims else None
+        if coordinator is not None:
+            found.append(("coordinator", coordinator))
         if not found:
             return
         name, pid = self.chance.choice(sorted(found))
@@ -92,7 +87,7 @@ class Soak:
         assert self.driver is not None
         until = time.monotonic() + LAUNCH_LIMIT
         while self.driver.poll() is None and time.monotonic() < until:
-            if any("Trainable" in " ".join(process.cmdline()) for process in training_processes(self.launcher.folder)):
+            if slots(self.launcher.folder):
                 return
             time.sleep(0.1)
 
