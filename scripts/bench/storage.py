@@ -1,171 +1,211 @@
-"""What storing a trial costs: hpo's storage against Optuna's own, on SQLite and PostgreSQL, in milliseconds.
+"""What a trial costs besides its training: hpo against Optuna's own storage, samplers and pruners, in milliseconds.
 
-One trial is an ask with 10 parameters (random, so that nothing is computed), 20 reports and a tell. The storages take
-turns, so that a noisy machine hits all of them; the median of the turns is printed. RDBStorage has Optuna's cache in
-front; on SQLite it gets a file of its own in the journal mode it would choose, and once more the write-ahead log that
-hpo switches on. `exchange` is hpo with the tell and the next ask committed together, as a sweep does it; `lease` is the
-same with the run's fencing number looked at in every transaction; `metrics` with four metrics beside each report too.
+One trial is an ask with 10 parameters, 20 reports, with a pruner 20 decisions, and a tell; it is never stopped, so that
+all 20 come. Nothing is asked ahead. The kinds take turns, so that a noisy machine hits all of them; the median of the
+turns is printed, wall and CPU, and how many times the first kind's that is. RDBStorage has Optuna's cache in front, its
+sampler and pruner are Optuna's; on SQLite it gets a file of its own in the journal mode it would choose, and without a
+pruner once more the write-ahead log that hpo switches on. `hpo` is the same loop on our storage, sampler and pruner,
+the parameters committed before they are used; `hpo, coordinator` is the coordinator of a sweep, with one exchange for
+each report. The first trial of each kind is not counted: it loads the study and builds the indexes.
 
-    python scripts/bench/storage.py                          # both databases, empty and with 2,000 finished trials
-    python scripts/bench/storage.py --finished 0 10000 --databases sqlite
+    python scripts/bench/storage.py             # both databases; 0, 2,000 and 10,000 finished trials; all searches
+    python scripts/bench/storage.py --finished 0 10000 --databases sqlite --searches random tpe+hyperband
     python scripts/bench/storage.py --postgres postgresql://user@host/scratch   # instead of a server of its own
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
+import random
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
 
-from hpo.storage import Holder, Lease, RunFacts, StudyStorage, open_storage, resolve
+from hpo.search.coordinator import Coordinator
+from hpo.search.live import LiveStudy
+from hpo.search.messages import Finished, Report
+from hpo.search.plan import Objective, SearchPlan
+from hpo.search.pruners import pruners
+from hpo.search.samplers import samplers
+from hpo.space import Choice, Float, Int, Space
+from hpo.storage import StudyStorage, open_storage, resolve
 
-DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    **{f"x{n}": FloatDistribution(0.0, 1.0) for n in range(6)},
-    "optimizer.lr": FloatDistribution(1e-6, 1.0, log=True),
-    "model.width": IntDistribution(1, 128),
-    "model.depth": IntDistribution(1, 512, log=True),
-    "optimizer.name": CategoricalDistribution(("adam", "sgd", "adamw")),
-}
+SPACE = Space(
+    {
+        **{f"x{n}": Float(0.0, 1.0) for n in range(6)},
+        "optimizer.lr": Float(1e-6, 1.0, log=True),
+        "model.width": Int(1, 128),
+        "model.depth": Int(1, 512, log=True),
+        "optimizer.name": Choice(["adam", "sgd", "adamw"]),
+    }
+)
 REPORTS = 20
-METRICS = 4
-Loop = Callable[[optuna.Study, int], None]
+RUNGS = (1, 3, 9)  # of Hyperband with 20 steps; a bracket starts at one of them
+Loop = Callable[[int], None]
+_falling = itertools.count()
 
 
-def one_by_one(study: optuna.Study, trials: int) -> None:
-    """Every call by itself."""
-    for _ in range(trials):
-        trial = study.ask(DISTRIBUTIONS)
-        for step in range(REPORTS):
-            trial.report(1.0 / (1 + step), step)
-        study.tell(trial, 0.5)
+@dataclass(frozen=True)
+class Search:
+    """A sampler with a pruner: Optuna's own, and ours by name."""
+
+    theirs: Callable[[], tuple[BaseSampler, BasePruner]]
+    sampler: Any
+    pruner: Any
 
 
-def flushed(storage: StudyStorage) -> Loop:
-    """As `one_by_one`, with the parameters committed before the suggestion is used, which Optuna's own always does."""
+SEARCHES = {
+    "random": Search(lambda: (RandomSampler(seed=1), NopPruner()), "random", "none"),
+    "random+hyperband": Search(
+        lambda: (RandomSampler(seed=1), HyperbandPruner(max_resource=REPORTS)), "random", "hyperband"
+    ),
+    "random+median": Search(lambda: (RandomSampler(seed=1), MedianPruner()), "random", "median"),
+    "tpe+hyperband": Search(
+        lambda: (TPESampler(seed=1, multivariate=True, group=True), HyperbandPruner(max_resource=REPORTS)),
+        "tpe",
+        "hyperband",
+    ),
+}
 
-    def loop(study: optuna.Study, trials: int) -> None:
+
+def plain(study: optuna.Study, decide: bool, flush: Callable[[], None] = lambda: None) -> Loop:
+    """Optuna's own calls, one by one. flush: after the ask, what makes the parameters durable."""
+
+    def loop(trials: int) -> None:
         for _ in range(trials):
-            trial = study.ask(DISTRIBUTIONS)
-            storage.flush()
-            for step in range(REPORTS):
-                trial.report(1.0 / (1 + step), step)
-            study.tell(trial, 0.5)
+            trial = study.ask()
+            SPACE.suggest(trial)
+            flush()
+            for step in range(1, REPORTS + 1):
+                trial.report(better(), step)
+                if decide and trial.should_prune():
+                    raise AssertionError("it was the best at every step")
+            study.tell(trial, better())
 
     return loop
 
 
-def exchanged(storage: StudyStorage, metrics: int = 0) -> Loop:
-    """The tell and the next ask in one exchange; each report with so many metrics."""
+def better() -> float:
+    """A value below all before."""
+    return -float(next(_falling))
 
-    def loop(study: optuna.Study, trials: int) -> None:
-        trial = None
-        for _ in range(trials + 1):
-            with storage.batch():
-                if trial is not None:
-                    study.tell(trial, 0.5)
-                trial = study.ask(DISTRIBUTIONS)
-            for step in range(REPORTS):
-                trial.report(1.0 / (1 + step), step)
-                if metrics:
-                    storage.report_metrics(
-                        trial._trial_id, step, {f"metric {n}": 0.5 / (1 + step) for n in range(metrics)}
-                    )
-        with storage.batch():
-            study.tell(trial, 0.5)
+
+def coordinated(storage: StudyStorage, study: optuna.Study, plan: SearchPlan) -> Loop:
+    """What a slot says to the coordinator: each report, and the end with the wish for another trial."""
+    live = LiveStudy(study, plan, storage.flush, batch=storage.batch)
+    coordinator = Coordinator(live, plan, {"host": "bench"})
+    coordinator.open_slot("a")
+    said: list[Any] = []
+
+    def loop(trials: int) -> None:
+        for _ in range(trials):
+            (given,) = coordinator.exchange("a", said, 1).assignments
+            for step in range(1, REPORTS + 1):
+                coordinator.exchange("a", [Report(given.number, given.attempt, step, {"loss": better()})], 0)
+            said[:] = [Finished(given.number, given.attempt, {"loss": better()})]
 
     return loop
 
 
 def fill(storage: StudyStorage, name: str, count: int) -> None:
-    """`count` finished trials with everything a real one has."""
-    study = optuna.load_study(study_name=name, storage=storage.optuna, sampler=optuna.samplers.RandomSampler(seed=0))
-    curve = {step: 1.0 / (1 + step) for step in range(REPORTS)}
-    source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    """`count` finished trials as Hyperband leaves them: a third COMPLETE, others PRUNED at a rung of their bracket."""
+    study = optuna.load_study(study_name=name, storage=storage.optuna, sampler=RandomSampler(seed=0))
+    source = optuna.create_study(sampler=RandomSampler(seed=0))
+    rng = random.Random(0)
     for _ in range(count):
-        params = source.ask(DISTRIBUTIONS).params
+        trial = source.ask()
+        SPACE.suggest(trial)
+        first = rng.randrange(3)
+        last = REPORTS if rng.random() < 1 / 3 else rng.choice(RUNGS[first:])
+        curve = {step: rng.random() + 1.0 / step for step in range(1, last + 1)}
         study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=DISTRIBUTIONS, value=0.5, intermediate_values=curve)
+            optuna.trial.create_trial(
+                params=trial.params,
+                distributions=trial.distributions,
+                value=curve[last],
+                state=TrialState.COMPLETE if last == REPORTS else TrialState.PRUNED,
+                intermediate_values=curve,
+                system_attrs={
+                    f"completed_rung_{n}": curve[rung] for n, rung in enumerate(RUNGS[first:]) if rung <= last
+                },
+            )
         )
 
 
-def take(url: str, name: str) -> Lease:
-    """The lease of a study that nobody holds."""
-    now = datetime.now(UTC)
-    with open_storage(url) as storage:
-        return storage.records(name).take(Holder("bench", 0, 0.0, now), None, RunFacts(), now)
+def kinds(stack: ExitStack, url: str, name: str, search: Search) -> dict[str, Loop]:
+    """A loop for each kind. Each has a storage of its own and sees what the others add, as beside other processes."""
+    decide = search.pruner != "none"
+    loops: dict[str, Loop] = {}
+    theirs = {"RDBStorage": resolve(url)}
+    if url.startswith("sqlite"):
+        theirs = {"RDBStorage": _rollback_copy(url, name), **({} if decide else {"RDBStorage, WAL": resolve(url)})}
+    for kind, place in theirs.items():
+        sampler, pruner = search.theirs()
+        loops[kind] = plain(optuna.load_study(study_name=name, storage=place, sampler=sampler, pruner=pruner), decide)
+    plan = SearchPlan(
+        study=name,
+        space=SPACE,
+        objectives=(Objective("loss", "minimize"),),
+        sampler=samplers.parse(search.sampler),
+        pruner=pruners.parse(search.pruner),
+        seed=1,
+        max_resource=REPORTS,
+        slots=1,
+    )
+    storages = [stack.enter_context(open_storage(url)) for _ in range(2)]
+    studies = [
+        optuna.load_study(
+            study_name=name,
+            storage=storage.optuna,
+            sampler=plan.sampler.build(1, SPACE),
+            pruner=plan.pruner.build(REPORTS),
+        )
+        for storage in storages
+    ]
+    loops["hpo"] = plain(studies[0], decide, storages[0].flush)
+    loops["hpo, coordinator"] = coordinated(storages[1], studies[1], plan)
+    return loops
 
 
-def measure(url: str, finished: int, trials: int, turns: int) -> dict[str, tuple[float, float]]:
-    """Wall and CPU milliseconds a trial, by kind of storage."""
-    name = f"bench-{finished}"
-    with open_storage(url) as storage:
-        storage.create_study(name, ["minimize"])
-        fill(storage, name, finished)
-    with ExitStack() as stack:
-        # one storage a kind: each sees what the others add, as it would with a second process beside it
-        lease = take(url, name)
-        ours = [stack.enter_context(open_storage(url, held)) for held in (None, None, lease, lease)]
-        kinds: dict[str, tuple[optuna.Study, Loop]] = {}
-        if url.startswith("sqlite"):
-            kinds["RDBStorage"] = (_load(name, _rollback_copy(url)), one_by_one)
-            kinds["RDBStorage, WAL"] = (_load(name, resolve(url)), one_by_one)
-        else:
-            kinds["RDBStorage"] = (_load(name, resolve(url)), one_by_one)
-        began = time.perf_counter()
-        studies = [_load(name, storage.optuna) for storage in ours]
-        if finished:
-            print(f"  loading {finished} trials: {(time.perf_counter() - began) / len(ours):.2f} s", flush=True)
-        kinds["hpo"] = (studies[0], flushed(ours[0]))
-        kinds["hpo, exchange"] = (studies[1], exchanged(ours[1]))
-        kinds["hpo, lease"] = (studies[2], exchanged(ours[2]))
-        kinds["hpo, metrics"] = (studies[3], exchanged(ours[3], METRICS))
-        taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-        for _ in range(turns):
-            for kind, (study, loop) in kinds.items():
-                for storage in ours:
-                    storage.refresh()
-                study.get_trials(deepcopy=False)
-                wall, cpu = time.perf_counter(), time.process_time()
-                loop(study, trials)
-                taken[kind].append(
-                    (1e3 * (time.perf_counter() - wall) / trials, 1e3 * (time.process_time() - cpu) / trials)
-                )
-        return {
-            kind: (statistics.median(w for w, _ in figures), statistics.median(c for _, c in figures))
-            for kind, figures in taken.items()
-        }
+def measure(loops: dict[str, Loop], trials: int, turns: int) -> dict[str, tuple[float, float]]:
+    """Wall and CPU milliseconds a trial, by kind."""
+    taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in loops}
+    for loop in loops.values():
+        loop(1)
+    for _ in range(turns):
+        for kind, loop in loops.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            loop(trials)
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            taken[kind].append((1e3 * spent[0] / trials, 1e3 * spent[1] / trials))
+    return {
+        kind: (statistics.median(wall for wall, _ in figures), statistics.median(cpu for _, cpu in figures))
+        for kind, figures in taken.items()
+    }
 
 
-def _rollback_copy(url: str) -> str:
+def _rollback_copy(url: str, name: str) -> str:
     """A copy of an SQLite database in the journal mode that Optuna leaves it in."""
     file = url.removeprefix("sqlite:///")
-    copied = f"{file}-plain"
+    copied = f"{file}-{name}"
     with sqlite3.connect(file) as source, sqlite3.connect(copied) as target:
         source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
     source.close()
     target.close()
     return f"sqlite:///{copied}"
-
-
-def _load(name: str, storage: str | optuna.storages.BaseStorage) -> optuna.Study:
-    study = optuna.load_study(
-        study_name=name,
-        storage=storage,
-        sampler=optuna.samplers.RandomSampler(seed=1),
-        pruner=optuna.pruners.NopPruner(),
-    )
-    study.get_trials(deepcopy=False)
-    return study
 
 
 @contextmanager
@@ -186,13 +226,37 @@ def places(databases: list[str], postgres: str | None) -> Iterator[dict[str, Cal
         yield makers
 
 
+def compare(url: str, finished: int, searches: Sequence[str], trials: int, turns: int) -> dict[str, float]:
+    """Print a table for each search; our coordinator's CPU milliseconds by search."""
+    cpu_of: dict[str, float] = {}
+    for search in searches:
+        # an empty study for each search; a full one is shared, what the searches add is little beside it
+        name = f"bench-{finished}" if finished else f"bench-{search}"
+        with open_storage(url) as storage:
+            if not storage.exists(name):
+                storage.create_study(name, ["minimize"])
+                fill(storage, name, finished)
+        with ExitStack() as stack:
+            figures = measure(kinds(stack, url, name, SEARCHES[search]), trials, turns)
+        base = figures["RDBStorage"]
+        print(f"  {search}")
+        for kind, (wall, cpu) in figures.items():
+            ratio = f"{base[0] / wall:6.1f}x ({base[1] / cpu:.1f}x)" if kind != "RDBStorage" else ""
+            print(f"    {kind:<18}{wall:8.1f} ({cpu:6.1f}) {ratio}", flush=True)
+        cpu_of[search] = figures["hpo, coordinator"][1]
+    return cpu_of
+
+
 def main() -> None:
-    """Measure every storage at every size and print the table."""
+    """Measure every kind at every size and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--databases", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
-    parser.add_argument("--finished", nargs="+", type=int, default=[0, 2000], help="finished trials at the start")
+    parser.add_argument("--searches", nargs="+", choices=list(SEARCHES), default=list(SEARCHES))
+    parser.add_argument(
+        "--finished", nargs="+", type=int, default=[0, 2000, 10000], help="finished trials at the start"
+    )
     parser.add_argument("--trials", type=int, default=10, help="trials of one turn")
-    parser.add_argument("--turns", type=int, default=5, help="turns of each storage")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each kind")
     parser.add_argument(
         "--postgres", help="URL of a database to use instead of a server of its own; studies stay in it"
     )
@@ -203,13 +267,14 @@ def main() -> None:
     )
     with places(asked.databases, asked.postgres) as makers:
         for database, make in makers.items():
+            spent: dict[int, dict[str, float]] = {}
             for finished in asked.finished:
                 print(f"{database}, {finished} finished trials", flush=True)
-                figures = measure(make(), finished, asked.trials, asked.turns)
-                base = figures["RDBStorage"]
-                for kind, (wall, cpu) in figures.items():
-                    ratio = f"{base[0] / wall:6.1f}x ({base[1] / cpu:.1f}x)" if kind != "RDBStorage" else ""
-                    print(f"  {kind:<16}{wall:9.1f} ({cpu:6.1f}) {ratio}", flush=True)
+                spent[finished] = compare(make(), finished, asked.searches, asked.trials, asked.turns)
+            least, most = min(asked.finished), max(asked.finished)
+            for search in asked.searches:
+                share = spent[most][search] / spent[least][search]
+                print(f"{database}, {search}: the coordinator's CPU at {most} is {share:.2f}x of that at {least}")
 
 
 if __name__ == "__main__":
