@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hpo.storage.own.base import Base, table, words
-from hpo.storage.tables import STUDY_USER, attr_row
+from hpo.storage.tables import STUDIES, STUDY_USER, attr_row
 
 IDENTITY = "hpo:id"
 """The study's user attribute that holds its UUID."""
@@ -53,20 +53,22 @@ def find(connection: sa.Connection, optuna_id: int) -> int | None:
 def register(connection: sa.Connection, optuna_id: int, name: str, now: datetime) -> tuple[int, str]:
     """The id in `hpo_studies` and the UUID of one of Optuna's studies, each made where it is missing.
 
-    Raises IntegrityError when another process does the same at this moment: do the transaction anew.
+    Processes that do so at once wait for each other, and all get the first one's.
     """
+    found = identity(connection, optuna_id)
+    study = None if found is None else connection.scalar(sa.select(StudyRow.id).where(StudyRow.uuid == found))
+    if found is not None and study is not None:
+        return int(study), found
+    # what was just seen to be missing may have been made since: it is looked at again under a lock
+    connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == optuna_id).with_for_update())
     found = identity(connection, optuna_id)
     if found is None:
         attrs, found = STUDY_USER.table, str(uuid.uuid4())
-        ours = sa.and_(attrs.c.study_id == optuna_id, attrs.c.key == IDENTITY)
-        copied = connection.scalar(sa.select(attrs.c.value_json).where(ours))
-        if copied is not None:
-            # only what was read: where a delete sees newer rows, as in MySQL, it would take another process's away
-            connection.execute(sa.delete(attrs).where(ours, attrs.c.value_json == copied))
+        connection.execute(sa.delete(attrs).where(attrs.c.study_id == optuna_id, attrs.c.key == IDENTITY))
         connection.execute(sa.insert(attrs), attr_row(STUDY_USER, optuna_id, IDENTITY, found))
     study = connection.scalar(sa.select(StudyRow.id).where(StudyRow.uuid == found))
     if study is None:
-        _forget_deleted(connection)
+        forget_deleted(connection)
         row = {"uuid": found, "name": name, "created": now}
         study = connection.execute(sa.insert(table(StudyRow)), row).inserted_primary_key[0]  # type: ignore[index]
     return int(study), found
@@ -79,7 +81,7 @@ def remove(connection: sa.Connection, optuna_id: int) -> None:
         _delete(connection, study)
 
 
-def _forget_deleted(connection: sa.Connection) -> None:
+def forget_deleted(connection: sa.Connection) -> None:
     """Delete the own rows of studies that others deleted, such as Optuna's dashboard, which know nothing of ours."""
     attrs = STUDY_USER.table
     # before the attributes: a study that is registered between the two looks must not be missing in the second
