@@ -66,10 +66,13 @@ def test_a_fenced_storage_writes_nothing_more(url: str, records: StudyRecords) -
     study.tell(study.ask(X), 0.5)
     trial = study.ask(X)
     storage.flush()
-    trial.report(1.0, 1)
-    storage.report_metrics(trial._trial_id, 1, {"loss": 1.0})
-    storage.log_event("requeued", "too late")
-    _take(records, "bob", alive=True)
+    kept = storage.optuna
+    assert isinstance(kept, BatchedStorage)
+    with kept._db:  # the background thread waits
+        trial.report(1.0, 1)
+        storage.report_metrics(trial._trial_id, 1, {"loss": 1.0})
+        storage.log_event("requeued", "too late")
+        _take(records, "bob", alive=True)
     with pytest.raises(Fenced, match=r"study 'a' was taken over by process 1 on bob, since 2026") as caught:
         study.tell(trial, 1.0)
     assert isinstance(caught.value, StorageLost)
@@ -93,10 +96,10 @@ def test_what_waits_to_be_written_is_dropped_when_the_background_finds_out(url: 
     storage = open_storage(url, lease=_take(records, "ada"))
     trial = _study(storage).ask(X)
     storage.flush()
-    _take(records, "bob", alive=True)
-    trial.report(1.0, 1)
     kept = storage.optuna
     assert isinstance(kept, BatchedStorage)
+    _take(records, "bob", alive=True)
+    trial.report(1.0, 1)
     gives_up = time.monotonic() + 30
     while kept._broken is None:
         assert time.monotonic() < gives_up

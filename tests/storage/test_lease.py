@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.synchronize
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -98,28 +99,39 @@ def test_a_coordinator_started_anew_fences_the_one_before(records: StudyRecords)
     assert (run.fencing, run.seconds, run.ended) == (2, 1.0, None)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.slow)])
-def test_of_racing_threads_one_takes(url: str, records: StudyRecords, rounds: int) -> None:
-    for number in range(1, rounds + 1):
-        seen, barrier = records.lease(), threading.Barrier(4)
-        outcomes: list[Lease | Held] = []
+def _race_of_threads(url: str, name: str) -> list[Lease | Held]:
+    """What four threads get that take a study at once, each having seen the lease as it is now."""
+    with open_storage(url) as storage:
+        seen = storage.records(name).lease()
+    barrier, outcomes = threading.Barrier(4), []
 
-        def race(host: str) -> None:
-            with open_storage(url) as storage:
-                own = storage.records("a")
-                barrier.wait()  # noqa: B023
-                try:
-                    outcomes.append(own.take(_holder(host), seen, RunFacts(), NOW))  # noqa: B023
-                except Held as held:
-                    outcomes.append(held)  # noqa: B023
+    def race(host: str) -> None:
+        with open_storage(url) as storage:
+            records = storage.records(name)
+            barrier.wait()
+            try:
+                outcomes.append(records.take(_holder(host), seen, RunFacts(), NOW))
+            except Held as held:
+                outcomes.append(held)
 
-        threads = [threading.Thread(target=race, args=(f"{number}-{n}",)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        (lease,) = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
-        assert (lease.fencing, len(outcomes), len(records.runs())) == (number, 4, number)
+    threads = [threading.Thread(target=race, args=(f"{time.monotonic_ns()}-{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+@pytest.mark.parametrize("studies", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_of_racing_threads_one_takes(url: str, opened: StudyStorage, studies: int) -> None:
+    """A study that hpo never wrote to, and so has no UUID yet; then the same once more, from the first taker."""
+    for number in range(studies):
+        opened.create_study(f"s{number}", ["minimize"])
+        for fencing in (1, 2):
+            outcomes = _race_of_threads(url, f"s{number}")
+            (lease,) = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
+            assert (lease.fencing, len(outcomes)) == (fencing, 4)
+            assert len(opened.records(f"s{number}").runs()) == fencing
 
 
 def _race(url: str, host: str, barrier: multiprocessing.synchronize.Barrier, said: multiprocessing.Queue[str]) -> None:
