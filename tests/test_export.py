@@ -19,6 +19,7 @@ from hpo.loader import digest, find, load
 from hpo.search.seeds import trial_seed
 from hpo.tasks import tasks
 from hpo.training import TrainingConfig
+from hpo.training.weights import load_network
 from tests.launching import Launcher
 from tests.without_ray import run_here
 
@@ -145,6 +146,8 @@ def test_the_number_is_reproduced_bit_for_bit_and_the_weights_are_kept(exported:
     assert task.test is not None
     x, y = (torch.as_tensor(part) for part in task.test)
     fresh.eval()
+    taught = load_network(weights, task, "loss.teacher")  # the file says by itself which model it is of
+    assert all(torch.equal(a, b) for a, b in zip(taught.parameters(), fresh.parameters(), strict=True))
     predicted = fresh(x.float()).argmax(1)
     assert (predicted == y).double().mean().item() == pytest.approx(result.test["test_accuracy"], abs=1e-6)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hpo.errors import UserError, unknown
-from hpo.loader import Reference, find, load
+from hpo.loader import Reference, digest, find, load
 from hpo.schema import check, shown
 from hpo.search.pruners import Pruner
 from hpo.space import Choice, Int, Parameter, Space
@@ -137,6 +137,7 @@ class TrainedTask(Trained):
                         raise
                     raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
                 self._check_steps(config, params)
+                self._check_files(config, params)
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
@@ -146,6 +147,13 @@ class TrainedTask(Trained):
             return
         try:
             check_steps(config, math.ceil(examples / config.batch_size) * config.epochs)
+        except UserError as error:
+            place = "space" if str(error).partition(":")[0] in params else "base"
+            raise UserError(f"{place}.{error}") from None
+
+    def _check_files(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
+        try:
+            config.loss.placed(self.folder)
         except UserError as error:
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None
@@ -260,7 +268,7 @@ def trained_by(
 ) -> Trained:
     """What the keys `task` or `train` name. Raises UserError for what does not exist or does not fit `base`."""
     code = find_code(task, train, folder)
-    references = () if code is None else (code,)
+    references: tuple[Reference, ...] = () if code is None else (code,)
     if train is not None:
         return TrainedLoop(base, folder, references)
     options = dict(task) if isinstance(task, Mapping) else {"name": task}
@@ -271,7 +279,13 @@ def trained_by(
     for path, found in paths(config_type).items():
         if found.set_by is not None and path.split(".")[0] in base:
             raise UserError(f"base.{path}: is set by the sweep's top-level {found.set_by}; write it there")
-    return TrainedTask(base, folder, references, name, options, check(config_type, base, "base"), code is not None)
+    config = check(config_type, base, "base")
+    try:
+        files = config.loss.files(folder)
+    except UserError as error:
+        raise UserError(f"base.{error}") from None
+    references += tuple(Reference(str(path), "", digest(path)) for path in files)
+    return TrainedTask(base, folder, references, name, options, config, code is not None)
 
 
 def _renamed(raw: Mapping[str, Any], name_of: Callable[[str], str]) -> dict[str, Any]:

@@ -11,6 +11,13 @@ from pydantic import ValidationError
 from hpo.registry import Entry, Registry
 
 
+def example(registry: Registry[Any], name: str, **fields: Any) -> Any:
+    """The entry `name` with its defaults; what it requires takes the first of the examples that its field gives."""
+    required = {key: info for key, info in registry.get(name).model_fields.items() if info.is_required()}
+    given = {key: info.examples[0] for key, info in required.items() if info.examples}
+    return registry.parse({"name": name, **given, **fields})
+
+
 class EntrySuite:
     """Tests of any entry; a suite of a kind says how its own fixture is the `entry` of `registry`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from hpo.training.function import TaskJob, TrainingJob
 from hpo.training.loop import train_task
 from hpo.training.paths import with_paths
 from hpo.training.trial import Progress, Trial, Verdict
+from hpo.training.weights import model_section, save_weights
 
 
 @dataclass(frozen=True)
 class Again:
     """What a training gave: its reports, what it returned, and for a task its network and test metrics.
 
-    unread: the parameters that a user's own loop never looked at.
+    unread: the parameters that a user's own loop never looked at.  model: the section that the network was built from.
     """
 
     history: tuple[Progress, ...]
@@ -32,6 +33,7 @@ class Again:
     test: Mapping[str, float]
     net: nn.Module | None
     unread: tuple[str, ...] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, step: int | None) -> Mapping[str, float]:
         """All metrics as reported until `step`; None: at the end, what was returned goes before what was reported."""
@@ -43,11 +45,9 @@ class Again:
 
     def save_weights(self, path: Path) -> None:
         """The weights and buffers of a task's network as safetensors. UserError for a bad place."""
-        from safetensors.torch import save_model
-
         assert self.net is not None
         try:
-            save_model(self.net, str(path))
+            save_weights(self.net, self.model, path)
         except OSError as error:
             raise UserError(f"--output: {path} cannot be written: {error.strerror}") from None
 
@@ -80,7 +80,7 @@ def train_again(
         return Again(tuple(history), ended.metrics, {}, None, ended.unread)
     job.load_plugins()
     task = job.make()
-    full = with_paths(check(TrainingConfig.for_task(task), {}), config)
+    full = job.placed(with_paths(check(TrainingConfig.for_task(task), {}), config))
     trained = train_task(full, task, trial, place, until)
     test = evaluate(trained.net, full, task, "test", place) if task.test is not None else {}
-    return Again(tuple(history), {}, test, trained.net)
+    return Again(tuple(history), {}, test, trained.net, model=model_section(full))

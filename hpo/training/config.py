@@ -105,8 +105,8 @@ class TrainingConfig(Frozen):
         """
         own: type[TrainingConfig] = OwnModelConfig if task.model is not None else cls
         loss = check(_OneLoss, {"loss": task.loss}, "task").loss
-        if loss.classes != task.has_classes:
-            wanted = "integer classes" if loss.classes else "floats"
+        if not loss.takes(task.has_classes):
+            wanted = "floats" if task.has_classes else "integer classes"
             raise UserError(f"task.loss: {loss.name} needs targets that are {wanted}")
         if loss == cls.model_fields["loss"].get_default(call_default_factory=True):
             return own

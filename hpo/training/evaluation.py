@@ -86,5 +86,6 @@ def evaluate(
     data = on_device(task, place)
     if split not in data.splits:
         raise UserError(f"task: has no {split} split (it has: {', '.join(data.splits)})")
-    found = measure(net.to(place), data, split, config.loss)
+    loss = config.loss.fitted(data.splits["train"][1], task.outputs)
+    found = measure(net.to(place), data, split, loss)
     return {name: float(value) for name, value in found.items()}

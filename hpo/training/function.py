@@ -86,10 +86,15 @@ class TaskJob(TrainingJob):
         config = self.config_for(task)
 
         def run(params: Mapping[str, Any], trial: Trial) -> Ended:
-            trained = train_task(with_paths(config, {**params, "seed": trial.seed}), task, trial, device)
+            full = self.placed(with_paths(config, {**params, "seed": trial.seed}))
+            trained = train_task(full, task, trial, device)
             return Ended(unread=tuple(path for path in trained.unread if path in params))
 
         return run
+
+    def placed(self, config: TrainingConfig) -> TrainingConfig:
+        """`config` with the files it names looked up from the folder. Raises UserError for one that is not there."""
+        return config.model_copy(update={"loss": config.loss.placed(Path(self.folder))})
 
     def config_for(self, task: Task) -> TrainingConfig:
         """The base configuration of this task. Raises UserError for what does not fit, objectives included."""

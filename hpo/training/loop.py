@@ -152,7 +152,8 @@ class _Run:
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimizer = config.optimizer.build(net)
         self.slots = fill_slots(config, net, trial.go_on, task.outputs)
-        self.loss = config.loss.training(self.x_N.device)
+        self.reported_loss = config.loss.fitted(self.y_N, task.outputs)
+        self.loss = self.reported_loss.training(task, self.x_N.device)
         self.history = History()
         self.state: dict[str, Part] = {
             "net": net,
@@ -233,7 +234,7 @@ class _Run:
         sizes_T[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
         train_loss = (losses_T * sizes_T).sum() / len(self.x_N)
         self.slots.average.settle(self.x_N)
-        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.config.loss)}
+        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.reported_loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
         if not math.isfinite(values[0]):
             batch = 1 + int((~losses_T.isfinite()).nonzero()[0])

@@ -36,8 +36,8 @@ def metric_names(task: Task) -> dict[str, str]:
 
 def check_loss(task: Task, loss: Loss) -> None:
     """Raises UserError when the loss does not take the task's targets."""
-    if loss.classes != task.has_classes:
-        raise UserError(f"loss: {loss.name} needs {_targets(loss.classes)}, the task has others")
+    if not loss.takes(task.has_classes):
+        raise UserError(f"loss: {loss.name} needs {_targets(not task.has_classes)}, the task has others")
 
 
 def _targets(classes: bool) -> str:

@@ -15,6 +15,7 @@ from hpo.errors import UserError
 from hpo.registry import Entry, Registry
 from hpo.schema import check, flatten
 from hpo.tasks import Task, models
+from hpo.testing.entries import example
 from hpo.training import OwnModelConfig, Path, TrainingConfig, as_paths, paths, with_paths
 from hpo.training.initializers import initializers
 from hpo.training.losses import Loss, losses
@@ -39,8 +40,16 @@ CONDITIONAL = {
     "optimizer.nesterov",
     "initializer.bias_value",
     "initializer.negative_slope",
+    "loss.alpha",
 }
 """Paths that are legal only with certain others, or name something."""
+
+
+def least(section: str, name: str) -> dict[str, Any]:
+    """The paths without which an entry is not complete."""
+    entry = example(SECTIONS[section], name)
+    required = [field for field, info in type(entry).model_fields.items() if info.is_required()]
+    return {f"{section}.name": name, **{f"{section}.{field}": getattr(entry, field) for field in required}}
 
 
 def own_task(**changes: Any) -> Task:
@@ -50,7 +59,7 @@ def own_task(**changes: Any) -> Task:
 
 @pytest.mark.parametrize(("section", "name"), ENTRIES)
 def test_every_entry_survives_yaml(section: str, name: str) -> None:
-    config = check(TrainingConfig, {section: name})
+    config = check(TrainingConfig, {section: example(SECTIONS[section], name).model_dump()})
     assert config.model_dump(mode="json")[section]["name"] == name
     assert check(TrainingConfig, yaml12.load(yaml12.dump(config.model_dump(mode="json")), "config")) == config
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
@@ -125,7 +134,9 @@ def narrowed(what: Path, entry: type[Entry], path: str) -> Path:
 def test_a_config_is_its_paths(data: st.DataObject) -> None:
     known = paths()
     names = {section: data.draw(st.sampled_from(list(registry))) for section, registry in SECTIONS.items()}
-    chosen: dict[str, Any] = {f"{section}.name": name for section, name in names.items()}
+    chosen: dict[str, Any] = {}
+    for section, name in names.items():
+        chosen |= least(section, name)
     for path, what in known.items():
         section = path.split(".")[0]
         if path in chosen or (section in names and names[section] not in what.entries):
@@ -149,7 +160,7 @@ def test_every_path_leads_to_the_field_it_describes() -> None:
         if section in ("regularization", "schedules") or not what.entries:
             continue
         for entry in what.entries:
-            config = with_paths(TrainingConfig(), {f"{section}.name": entry})
+            config = with_paths(TrainingConfig(), least(section, entry))
             assert path in as_paths(config), (path, entry)
         assert what.description
         assert what.kind != "any", f"{path} means two things in two entries"

@@ -5,15 +5,19 @@ A loss maps scores and targets to a scalar; penalties on weights are regularizer
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hpo.registry import Entry, Registry
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import torch
     from torch import Tensor
 
+    from hpo.tasks import Task
     from hpo.training.randomness import Number
 
 TrainingLoss = Callable[["Tensor", "Tensor", "Tensor", "Number"], "Tensor"]
@@ -23,14 +27,44 @@ TrainingLoss = Callable[["Tensor", "Tensor", "Tensor", "Number"], "Tensor"]
 class Loss(Entry):
     """What training minimizes, the mean over a batch.
 
-    Facts: `classes` says that targets are integer classes (otherwise floats), `smooths` that it takes label smoothing,
-    `packable` that its mathematics can run as a member of a pack, `reason` why not.
+    Written in tensor terms for one network: under torch.func.vmap a pack has 0-D tensors in the fields that are floats
+    (`at`), so nothing may branch on one.
+
+    Facts: `classes` says that targets are integer classes (False: floats, None: either), `smooths` that it takes label
+    smoothing, `packable` that its mathematics can run as a member of a pack, `reason` why not.
     """
 
-    classes: ClassVar[bool]
+    classes: ClassVar[bool | None]
     smooths: ClassVar[bool] = False
     packable: ClassVar[bool] = True
     reason: ClassVar[str] = ""
+
+    @classmethod
+    def takes(cls, classes: bool) -> bool:
+        """Whether it fits targets that are integer classes, or floats."""
+        return cls.classes in (None, classes)
+
+    def files(self, folder: Path) -> tuple[Path, ...]:
+        """The files outside of the sweep that it rests on, looked up from `folder`. Raises what `placed` raises."""
+        del folder
+        return ()
+
+    def placed(self, folder: Path) -> Self:
+        """The same loss with the files it names looked up from `folder`. Raises UserError for one that is not there."""
+        del folder
+        return self
+
+    def fitted(self, target_N: Tensor, outputs: int) -> Self:
+        """The same loss with what hangs on the training targets written out; what is trained and reported with.
+
+        outputs: scores for one example. Raises UserError for what does not fit the targets.
+        """
+        del target_N, outputs
+        return self
+
+    def at(self, numbers: Mapping[str, Number]) -> Self:
+        """The same loss with other numbers in its fields, 0-D tensors in a member of a pack; they are not checked."""
+        return self.model_copy(update=dict[str, Any](numbers))
 
     def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
         """The loss as a 0-D tensor; what is reported of a split.
@@ -40,9 +74,9 @@ class Loss(Entry):
         """
         raise NotImplementedError
 
-    def training(self, device: torch.device) -> TrainingLoss:
+    def training(self, task: Task, device: torch.device) -> TrainingLoss:
         """What the loop minimizes: `value`, unless the entry needs the inputs too (a teacher, placed on `device`)."""
-        del device
+        del task, device
         return lambda scores, target, inputs, smoothing: self.value(scores, target, smoothing)  # noqa: ARG005
 
 

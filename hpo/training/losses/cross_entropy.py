@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hpo.lazy import torch
-from hpo.training.losses import Loss, losses
+from hpo.training.class_weights import ClassWeighted
+from hpo.training.losses import losses
+from hpo.training.scores import class_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,14 +16,24 @@ if TYPE_CHECKING:
 
 
 @losses("cross_entropy")
-class CrossEntropy(Loss):
-    """Negative log likelihood of the true class under a softmax of the scores."""
+class CrossEntropy(ClassWeighted):
+    """Negative log likelihood of the true class under a softmax of the scores.
 
-    classes: ClassVar[bool] = True
+    With class weights the mean over a batch is weighted too, as torch's is.
+    """
+
+    classes: ClassVar[bool | None] = True
     smooths: ClassVar[bool] = True
 
     def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
-        function = torch.nn.functional.cross_entropy
+        scores, function = class_scores(scores), torch.nn.functional.cross_entropy
+        weight_C = self.weight_of_classes(scores)
         if isinstance(smoothing, float):
-            return function(scores, target, label_smoothing=smoothing)
-        return (1 - smoothing) * function(scores, target) - smoothing * scores.log_softmax(1).mean()
+            return function(scores, target, weight_C, label_smoothing=smoothing)
+        log_shares = -scores.log_softmax(1)
+        if weight_C is None:
+            even = log_shares.mean()
+        else:
+            spread = (log_shares.movedim(1, -1) * weight_C).mean(-1)
+            even = spread.mean() if target.is_floating_point() else spread.sum() / weight_C[target].sum()
+        return (1 - smoothing) * function(scores, target, weight_C) + smoothing * even

@@ -1,4 +1,4 @@
-"""Every loss and every metric against its suite, torch and torchmetrics."""
+"""Every metric against its suite and torchmetrics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics.classification as classification
-from torch.nn import functional
 
-from hpo.testing.losses import LossSuite
 from hpo.testing.metrics import MetricSuite
-from hpo.training.losses import Loss, losses
 from hpo.training.metrics import Metric, metrics
 
 CLASSES = {
@@ -21,22 +18,6 @@ CLASSES = {
     "recall": classification.MulticlassRecall,
     "f1": classification.MulticlassF1Score,
 }
-
-
-class TestLosses(LossSuite):
-    @pytest.fixture(params=list(losses))
-    def loss(self, request: pytest.FixtureRequest) -> Loss:
-        return losses.parse(request.param)
-
-
-def test_cross_entropy_is_torchs() -> None:
-    torch.manual_seed(0)
-    scores, targets = torch.randn(20, 4), torch.randint(0, 4, (20,))
-    log_shares = scores.log_softmax(1)
-    by_hand = -log_shares[torch.arange(20), targets].mean()
-    torch.testing.assert_close(losses.parse("cross_entropy").value(scores, targets), by_hand)
-    expected = functional.cross_entropy(scores, targets, label_smoothing=0.2)
-    assert torch.equal(losses.parse("cross_entropy").value(scores, targets, 0.2), expected)
 
 
 class TestMetrics(MetricSuite):
