@@ -189,7 +189,7 @@ def _tell_until_fenced(url: str, lease: Lease, told: list[int], ended: list[Base
         storage.close()
 
 
-@pytest.mark.parametrize("turns", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("turns", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_nothing_is_written_by_the_old_driver_after_a_takeover(url: str, records: StudyRecords, turns: int) -> None:
     """A driver that tells as quickly as it can, taken over in mid-flight: the database stands still at once."""
     lease = _take(records, "0")
@@ -223,6 +223,7 @@ def _drive(url: str, lease: Lease, says: multiprocessing.connection.Connection) 
         says.send(trial.number)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql", pytest.param("mysql", marks=pytest.mark.slow)], indirect=True)
 def test_a_driver_killed_leaves_a_lease_that_can_be_taken(url: str, records: StudyRecords) -> None:
     lease = _take(records, "ada")
     context = multiprocessing.get_context("spawn")

@@ -122,7 +122,7 @@ def _race_of_threads(url: str, name: str) -> list[Lease | Held]:
     return outcomes
 
 
-@pytest.mark.parametrize("studies", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("studies", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_of_racing_threads_one_takes(url: str, opened: StudyStorage, studies: int) -> None:
     """A study that hpo never wrote to, and so has no UUID yet; then the same once more, from the first taker."""
     for number in range(studies):
@@ -144,6 +144,7 @@ def _race(url: str, host: str, barrier: multiprocessing.synchronize.Barrier, sai
             said.put(str(held))
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql", pytest.param("mysql", marks=pytest.mark.slow)], indirect=True)
 def test_of_racing_processes_one_takes(url: str, records: StudyRecords) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, said = context.Barrier(2), context.Queue()
