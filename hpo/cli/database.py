@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from hpo.cli import _options as o
-from hpo.cli._show import put, put_json, say
+from hpo.cli._show import Counted, put, put_json, say
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look after the database: its schema, copies of it."
@@ -47,3 +49,21 @@ def check(storage: o.Storage = None) -> None:
 
     found = schemas.check(choose_storage(storage)[0])
     say(f"{found.place}: hpo's tables are as they should be, at {found.own}")
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="the database to copy from", metavar="SRC")],
+    target: Annotated[str, typer.Argument(help="the database to copy to", metavar="DST")],
+    study: Annotated[str | None, typer.Option(help="this study only", metavar="NAME")] = None,
+    running: Annotated[bool, typer.Option("--running", help="also a study that a run holds, as it is now")] = False,
+) -> None:
+    """Copy studies, with every value and every row of hpo's, between SQLite, PostgreSQL and MySQL."""
+    from hpo.storage.copying import copy_studies
+
+    with Counted() as draw:
+        copied = copy_studies(source, target, study, running=running, progress=draw)
+    for one in copied:
+        put(f"{one.name}  {one.trials} trials, {one.rows} rows")
+    if not copied:
+        say("no studies there")

@@ -67,3 +67,19 @@ def test_check_of_a_database_without_our_tables_says_who_makes_them(hpo: Hpo, fi
     done = hpo("db", "check")
     assert done.code == 2
     assert "hpo db upgrade" in done.err
+
+
+def test_copy_brings_a_study_to_another_database_once(hpo: Hpo, file: Path, postgres_url: str) -> None:
+    plain(file)
+    study = optuna.load_study(study_name="plain", storage=f"sqlite:///{file}")
+    study.enqueue_trial({"x": 1.0})
+    done = hpo("db", "copy", f"sqlite:///{file}", postgres_url, "--study", "plain")
+    assert done.code == 0, done.err
+    assert done.out.startswith("plain  1 trials, ")
+    with open_storage(postgres_url) as storage:
+        (trial,) = optuna.load_study(study_name="plain", storage=storage.optuna).trials
+        assert trial.system_attrs == study.trials[0].system_attrs
+    again = hpo("db", "copy", f"sqlite:///{file}", postgres_url)
+    assert again.code == 2
+    assert "'plain' exists already in postgresql://" in again.err
+    assert "does not exist" in hpo("db", "copy", f"sqlite:///{file}", postgres_url, "--study", "plane").err
