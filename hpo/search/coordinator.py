@@ -274,9 +274,11 @@ class Coordinator:
         return Verdict.REFUSED
 
     def _reported(self, one: OpenTrial, item: Report) -> Verdict:
+        stop = self._live.report(one, item.step, item.metrics)
         if item.saved:
             self._live.reset(one, attributes.DEATHS)
-        if self._live.report(one, item.step, item.metrics):
+            self._live.flush()  # the checkpoint may rest on this very report
+        if stop:
             self._close(one, self._live.prune(one))
             return Verdict.PRUNED
         if self._stopping or self._full:

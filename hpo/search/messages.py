@@ -12,7 +12,7 @@ from hpo.training import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The metrics of one step. `saved`: a checkpoint was written since the last report."""
+    """The metrics of one step. `saved`: a checkpoint was written since the last report, and counts from now on."""
 
     number: int
     attempt: int

@@ -11,12 +11,15 @@ from typing import Any, BinaryIO
 
 from hpo.errors import UserError
 from hpo.lazy import torch
-from hpo.training.places import Place, place_at
+from hpo.training.places import HALF_WRITTEN, Place, place_at
 
 log = logging.getLogger("hpo.training")
 
 EVERY = 10.0  # seconds: what a dead process costs at most, at the price of a file now and then
 KEEP = 1  # the winner's weights are at hand when the sweep ends, for two files of disk: its own and the last one's
+
+HELD = f".held{HALF_WRITTEN}"
+"""What the name of a state ends in that must not be gone on from yet."""
 
 _NAME = re.compile(r"(\d+)\.(\d+)\.pt")
 
@@ -34,12 +37,14 @@ class CheckpointFile:
 
     The file is replaced in one move after its bytes have reached the disk, so a process that dies while saving leaves
     the one before. It is loaded with `weights_only=True`: a file made by someone else can run no code.
+    A state may be held: it is written, but `load` does not see it until `settle` or the next `save`.
     trouble: why a state could not be written, the first time; only that time is logged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         folder, slash, name = os.fspath(path).rpartition("/")
         self._place, self._name = place_at(folder or slash or "."), name
+        self._held = False
         self.trouble: str | None = None
 
     @classmethod
@@ -54,7 +59,7 @@ class CheckpointFile:
         """Where it lies, for people."""
         return self._place.shown(self._name)
 
-    def save(self, state: Mapping[str, Any], step: int = 0) -> bool:
+    def save(self, state: Mapping[str, Any], step: int = 0, hold: bool = False) -> bool:
         """Whether it was written; a place that is full, gone or forbidden leaves the checkpoint before.
 
         Raises UserError for a state that `load` would refuse.
@@ -64,14 +69,29 @@ class CheckpointFile:
         def fill(file: BinaryIO) -> None:
             torch.save({"step": step, "state": dict(state)}, file)
 
+        self.settle()
         try:
-            self._place.write(self._name, fill)
+            self._place.write(self._name + HELD if hold else self._name, fill)
         except OSError as error:
-            if self.trouble is None:
-                self.trouble = f"{self.where}: {error}"
-                log.warning("checkpoint %s was not written, training goes on without it: %s", self.where, error)
+            self._note(error)
             return False
+        self._held = hold
         return True
+
+    def settle(self) -> None:
+        """Let a held state take its place; nothing where none is held."""
+        if not self._held:
+            return
+        self._held = False
+        try:
+            self._place.move(self._name + HELD, self._name)
+        except OSError as error:
+            self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        if self.trouble is None:
+            self.trouble = f"{self.where}: {error}"
+            log.warning("checkpoint %s was not written, training goes on without it: %s", self.where, error)
 
     def read(self) -> Saved | None:
         """What was saved last; None, with a line in the log, if it cannot be read."""
@@ -112,15 +132,22 @@ class TrialCheckpoints:
         """Why a checkpoint could not be written, the first time."""
         return self._mine.trouble
 
-    def save(self, state: Mapping[str, Any], step: int) -> bool:
-        """Whether it was written, as CheckpointFile says. `step`: of the last report."""
-        if not self._before() or not self._mine.save(state, max(step, self._from_step)):
+    def save(self, state: Mapping[str, Any], step: int, hold: bool = False) -> bool:
+        """Whether it was written, held or not, as CheckpointFile says. `step`: of the last report."""
+        if not self._before() or not self._mine.save(state, max(step, self._from_step), hold):
             return False
         self.saves += 1
-        self.where = self._mine.where
-        while self._older:  # this one has gone further
-            remove(self._place, self._older.pop())
+        if not hold:
+            self.settle()
         return True
+
+    def settle(self) -> None:
+        """Let a held state take its place, and those of earlier attempts go, since it has gone further."""
+        self._mine.settle()
+        if self.saves:
+            self.where = self._mine.where
+            while self._older:
+                remove(self._place, self._older.pop())
 
     def load(self) -> dict[str, Any] | None:
         """The state of the furthest checkpoint of the attempts before; None if there is none that can be read."""

@@ -38,6 +38,10 @@ class Place(ABC):
         """Put a file there in the place of the one before. A writer that dies leaves at most a `.new` file."""
 
     @abstractmethod
+    def move(self, name: str, new_name: str) -> None:
+        """Give a file another name, in the place of one that has it."""
+
+    @abstractmethod
     def read(self, name: str) -> BinaryIO:
         """A file's content. Raises FileNotFoundError where there is none."""
 
@@ -78,6 +82,10 @@ class LocalPlace(Place):
             with contextlib.suppress(OSError):
                 fresh.unlink()
             raise _as_os_error(error) from error  # torch's writer reports a full disk as a RuntimeError
+
+    def move(self, name: str, new_name: str) -> None:
+        """See Place."""
+        os.replace(self.folder / name, self.folder / new_name)
 
     def read(self, name: str) -> BinaryIO:
         """See Place."""
@@ -137,6 +145,10 @@ class RemotePlace(Place):
                 raise
 
         self._do(put)
+
+    def move(self, name: str, new_name: str) -> None:
+        """See Place."""
+        self._do(lambda store, folder: store.mv(f"{folder}/{name}", f"{folder}/{new_name}"))
 
     def read(self, name: str) -> BinaryIO:
         """See Place."""

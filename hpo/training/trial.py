@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hpo.training.checkpoint import CheckpointFile, TrialCheckpoints
 
 _LONGEST_WAIT = 6  # doublings of the time between saves while a place fails
+_AT_ONCE = 0.1  # the share of the time between reports in which nothing is trained
 
 
 class Verdict(StrEnum):
@@ -96,7 +97,8 @@ class Trial:
         self._store = store
         self._every = checkpoint_every
         self._clock = clock
-        self._saved_at = clock()
+        self._saved_at = self._told_at = clock()
+        self._between = 0.0  # seconds from one report to the next
         self._failures = 0
 
     def go_on(self, step: int, metrics: Mapping[str, float]) -> bool:
@@ -110,7 +112,11 @@ class Trial:
         if self.last is not None and step <= self.last.step:
             raise UserError(f"trial.report: steps must grow, found {step} after {self.last.step}")
         self.last = progress
+        self._between = self._clock() - self._told_at
         self.verdict = Verdict(self._send(progress.step, progress.metrics))
+        self._told_at = self._clock()
+        if self._store is not None and self.verdict is not Verdict.REFUSED:
+            self._store.settle()
         return self.verdict is Verdict.GO_ON
 
     def report(self, step: int, **metrics: float) -> None:
@@ -133,7 +139,8 @@ class Trial:
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Save `state`, in place of the one before: tensors, numbers, text, and lists and mappings of them.
 
-        Report a step before its state is saved, so that a trial that goes on from there leaves no report out. A place
+        A state that holds more than was reported counts from the next report (or checkpoint) on: a trial that went on
+        from it now, after its process died, would leave a report out. Right after a report it counts at once. A place
         that cannot be written (a full disk) costs the checkpoint and a line in the log, not the trial. Does nothing
         without a place, once the trial has its result, and shortly after a save that failed. Raises UserError for
         things that could not be loaded again safely.
@@ -142,9 +149,15 @@ class Trial:
             return
         if self._failures and self.verdict is Verdict.GO_ON and not self.checkpoint_due:
             return
-        written = self._store.save(state, self.last.step if self.last is not None else 0)
+        written = self._store.save(state, self.last.step if self.last is not None else 0, hold=self._is_ahead())
         self._failures = 0 if written else self._failures + 1
         self._saved_at = self._clock()
+
+    def _is_ahead(self) -> bool:
+        """Whether something was trained since the last report, as the time that has passed tells."""
+        if self.last is None:
+            return True
+        return self.verdict is Verdict.GO_ON and self._clock() - self._told_at > _AT_ONCE * self._between
 
     @cached_property
     def resume_from(self) -> Mapping[str, Any] | None:

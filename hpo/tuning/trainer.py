@@ -62,6 +62,8 @@ class Trainer:
         self._holds = (given.number,)
         with trial_log(self._files.log(given.number), given):
             ended = _outcome(run, trial, given)
+            if isinstance(ended, Finished):  # no report comes any more
+                store.settle()
         self._news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
         self._holds = ()
 

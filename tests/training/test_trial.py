@@ -90,6 +90,7 @@ def test_a_checkpoint_is_what_the_next_attempt_resumes_from(tmp_path: Path) -> N
     state = {"net": {"w": torch.arange(3.0)}, "epoch": 3, "note": "text", "history": [{"loss": 0.5}], "none": None}
     first.checkpoint(state)
     first.checkpoint({**state, "epoch": 4})
+    first.report(4, loss=1.0)
     resumed = Answers().trial(store).resume_from
     assert resumed is not None
     assert resumed["epoch"] == 4
@@ -124,11 +125,14 @@ class Failing:
     def __init__(self) -> None:
         self.down, self.asked, self.steps = True, 0, list[int]()
 
-    def save(self, state: Any, step: int) -> bool:
+    def save(self, state: Any, step: int, hold: bool) -> bool:
         self.asked += 1
         if not self.down:
             self.steps.append(step)
         return not self.down
+
+    def settle(self) -> None:
+        """Whatever is held."""
 
     def load(self) -> None:
         return None
@@ -169,6 +173,53 @@ def test_a_trial_that_has_its_result_saves_nothing_more(verdict: Verdict) -> Non
     assert not trial.go_on(1, {"loss": 1.0})
     trial.checkpoint({"epoch": 1})
     assert store.steps == []
+
+
+class Timed:
+    """A loop whose steps take 10 seconds, its reports and saves 0.1; and what a later attempt would find."""
+
+    def __init__(self, folder: Path, verdicts: dict[int, Verdict] | None = None) -> None:
+        self.now, self.step, self.found = 0.0, 0, list[int | None]()
+        self.store = CheckpointFile(folder / "c.pt")
+        self.trial = Trial(0, 0, Answers(verdicts), self.store, clock=lambda: self.now)
+
+    def do(self, moves: str) -> list[int | None]:
+        """t trains one step, c saves it, r reports it."""
+        for move in moves:
+            self.now += 10.0 if move == "t" else 0.1
+            if move == "t":
+                self.step += 1
+            elif move == "c":
+                self.trial.checkpoint({"step": self.step})
+            else:
+                self.trial.go_on(self.step, {"loss": 1.0})
+            state = self.store.load()
+            self.found.append(None if state is None else state["step"])
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("moves", "found"),
+    [
+        ("trctrctrc", [None, None, 1, 1, 1, 2, 2, 2, 3]),  # reported, then saved: counts at once
+        ("tcrtcrtcr", [None, None, 1, 1, 1, 2, 2, 2, 3]),  # saved, then reported: counts with the report
+        ("trtrtcrtrtrtcr", [None, None, None, None, None, None, 3, 3, 3, 3, 3, 3, 3, 6]),  # at every third report
+        ("trtctctcr", [None, None, None, None, None, 2, 2, 3, 4]),  # several between reports: the one before counts
+    ],
+)
+def test_a_state_that_holds_more_than_was_reported_counts_from_the_next_report_on(
+    tmp_path: Path, moves: str, found: list[int | None]
+) -> None:
+    assert Timed(tmp_path).do(moves) == found
+
+
+def test_a_state_saved_after_being_put_back_counts_at_once(tmp_path: Path) -> None:
+    timed = Timed(tmp_path, {1: Verdict.PUT_BACK})
+    assert timed.do("trtc") == [None, None, None, 2]
+
+
+def test_a_refused_report_settles_nothing(tmp_path: Path) -> None:
+    assert Timed(tmp_path, {1: Verdict.REFUSED}).do("tcr") == [None, None, None]
 
 
 def test_a_checkpoint_knows_the_step_reported_last() -> None:
