@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import optuna
@@ -26,10 +27,16 @@ STEPS = 9
 """The most steps a trial of the random histories reports."""
 
 
-def decisions(pruner: BasePruner, direction: Direction, seed: int, nan: bool = False) -> list[tuple[int, int, bool]]:
+def decisions(
+    pruner: BasePruner,
+    direction: Direction,
+    seed: int,
+    nan: bool = False,
+    rebuild: Callable[[], BasePruner] | None = None,
+) -> list[tuple[int, int, bool]]:
     """What `pruner` says on a random history: (trial, step, stop?) in order, four trials side by side.
 
-    nan: whether some reports are NaN.
+    nan: whether some reports are NaN. rebuild: makes the pruner anew, as after a restart, every few decisions.
     """
     rng = random.Random(seed)
     sampler = optuna.samplers.RandomSampler(seed=seed)
@@ -40,6 +47,8 @@ def decisions(pruner: BasePruner, direction: Direction, seed: int, nan: bool = F
         for step in range(1, STEPS + 1):
             for trial in list(running):
                 running[trial] += rng.gauss(0, 0.3)
+                if rebuild is not None and len(said) % 7 == 3:
+                    study.pruner = rebuild()
                 trial.report(float("nan") if nan and rng.random() < 0.05 else running[trial], step)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # NumPy's and Optuna's notices about NaN
@@ -81,6 +90,15 @@ class PrunerSuite:
         built = pruner.build(self.max_resource)
         assert decisions(built, direction, 5, nan) == decisions(reference, direction, 5, nan)
 
+    @pytest.mark.parametrize("max_resource", [STEPS, None])
+    def test_a_restart_changes_no_decision(self, pruner: Pruner, max_resource: int | None) -> None:
+        try:
+            built = pruner.build(max_resource)
+        except UserError:
+            return  # it cannot do without a resource
+        cut = decisions(built, "minimize", 5, rebuild=lambda: pruner.build(max_resource))
+        assert cut == decisions(pruner.build(max_resource), "minimize", 5)
+
     def test_says_truly_whether_it_takes_several_objectives(self, pruner: Pruner) -> None:
         if pruner.single_objective_only:
             with pytest.raises(UserError, match="one objective"):
@@ -93,6 +111,19 @@ class PrunerSuite:
         if pruner.steps_are_instances:
             with pytest.raises(UserError, match="epochs"):
                 pruner.check(steps_are_epochs=True)
+
+    def test_a_trial_that_it_stops_says_why(self, pruner: Pruner) -> None:
+        study = optuna.create_study(study_name="s", direction="maximize", pruner=pruner.build(self.max_resource))
+        for number in range(40):
+            trial = study.ask()
+            for step in range(1, STEPS + 1):
+                trial.report((STEPS - step) / 10 - number, step)
+                if trial.should_prune():
+                    reason = pruner.reason(study, study.get_trials(deepcopy=False)[-1])
+                    assert reason.startswith(f"pruned at step {step} by {pruner.name}: ")
+                    return
+            study.tell(trial, -number)
+        assert not pruner.decides
 
     def test_gives_a_reason_with_step_and_value(self, pruner: Pruner) -> None:
         study = optuna.create_study(pruner=pruner.build(self.max_resource))
