@@ -25,6 +25,7 @@ class Feed:
 
     def __init__(self, study: Study) -> None:
         self._storage = study._storage
+        self._journal = study._storage if isinstance(study._storage, Journaled) else None
         self._study_id = study._study_id
         self._since = 0
         self._open: list[int] = []
@@ -39,8 +40,8 @@ class Feed:
         The first call gives all of them. A trial may come with another final state than before, when somebody else had
         ended it first.
         """
-        if isinstance(self._storage, Journaled):
-            changed, self._since = self._storage.changes(self._study_id, self._since)
+        if self._journal is not None:
+            changed, self._since = self._journal.changes(self._study_id, self._since)
             return changed
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
         places = [*self._open, *range(self._since, len(trials))]

@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument(
         "--finished", nargs="+", type=int, default=[0, 2000, 10000], help="finished trials at the start"
     )
-    parser.add_argument("--trials", type=int, default=10, help="trials of one turn")
+    parser.add_argument("--trials", type=int, default=5, help="trials of one turn")
     parser.add_argument("--turns", type=int, default=5, help="turns of each kind")
     parser.add_argument(
         "--postgres", help="URL of a database to use instead of a server of its own; studies stay in it"
