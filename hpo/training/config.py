@@ -58,8 +58,18 @@ class TrainingConfig(Frozen):
     )
     epochs: int = Field(20, ge=1, description="passes over the training data")
     batch_size: int = Field(32, ge=1, description="examples of one step; the last batch of an epoch may be smaller")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16 runs the forward pass under autocast; weights stay float32"
+    accumulate: int = Field(
+        1, ge=1, description="pieces in which a batch goes through the network: the same step from less memory"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of products in the forward pass, by autocast; weights stay float32"
+    )
+    tf32: bool = Field(
+        False, description="float32 products on CUDA by TensorFloat-32: faster, with 10 bits of mantissa"
+    )
+    compile: bool = Field(False, description="torch.compile the network, where there is a C++ compiler")
+    native_dropout: bool = Field(
+        False, description="dropout from torch's global generators instead of by counter; a schedule cannot move it"
     )
     seed: int = Field(
         0,

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -21,12 +19,14 @@ from torch import Tensor, nn
 
 from hpo.errors import UserError
 from hpo.tasks import Task
+from hpo.training.compute import Computing
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import Data, measure, on_device, pick_device
 from hpo.training.over_time import Curves
+from hpo.training.precision import scaler_for, tensor_float_32
 from hpo.training.randomness import Draws, Randomness, seeded
 from hpo.training.reported import check_loss, metric_names
-from hpo.training.slots import Bound, Compute, Gradients, Now, Report, Slots, Weights, off
+from hpo.training.slots import Bound, Now, Report, Slots, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
 
@@ -91,7 +91,7 @@ def train_task(
     """
     place = pick_device(device)
     data = on_device(task, place)
-    with seeded(config.seed, place) as random:
+    with seeded(config.seed, place) as random, tensor_float_32(config.tf32, place):
         random.start("weights")
         net, unread = build(config, task, place)
         run = _Run(config, task, data, trial, net, random)
@@ -153,11 +153,14 @@ class _Run:
         self.optimizer = config.optimizer.build(net)
         self.slots = fill_slots(config, net, trial.go_on, task.outputs)
         self.reported_loss = config.loss.fitted(self.y_N, task.outputs)
-        self.loss = self.reported_loss.training(task, self.x_N.device)
+        loss = self.reported_loss.training(task, self.x_N.device)
+        self.scaler = scaler_for(config.precision, self.x_N.device)
+        self.computing = Computing(config, net, self.weights, loss, self.slots.penalty, self.scaler, self.x_N.device)
         self.history = History()
         self.state: dict[str, Part] = {
             "net": net,
             "optimizer": self.optimizer,
+            "scaler": self.scaler,
             "average": self.slots.average,
             "history": self.history,
         }
@@ -179,14 +182,14 @@ class _Run:
 
     def one_epoch(self, epoch: int) -> list[Tensor]:
         """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
-        random, slots, optimizer = self.random, self.slots, self.optimizer
+        random, slots = self.random, self.slots
         random.start("epoch", epoch)
         order_N = torch.randperm(len(self.x_N), generator=random.order).to(self.x_N.device)
         losses = []
         for rows_B, now in zip(torch.split(order_N, self.config.batch_size), self.moments(epoch), strict=True):
             x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
-            value, gradients = slots.gradient(self.compute(x_B, y_B, now), self.weights, now)
-            optimizer.step(gradients, now.under("optimizer"))
+            value, gradients = slots.gradient(self.computing.at(x_B, y_B, now), self.weights, now)
+            self.scaler.step(self.optimizer, gradients, now.under("optimizer"))
             self.hold(slots.bound, now)
             slots.average.update(self.weights, now)
             losses.append(value)
@@ -205,27 +208,6 @@ class _Run:
         first, steps = epoch * self.steps, self.steps * self.config.epochs
         for step, values in enumerate(self.curves.between(first, first + self.steps), first):
             yield Now(step, steps, values, Draws(self.random.member, step, self.x_N.device))
-
-    def compute(self, x_B: Tensor, y_B: Tensor, now: Now) -> Compute:
-        """Forward and backward over one batch, at the weights of the moment it is called."""
-        smoothing = self.config.regularization.smoothing(now)
-        context = precision(self.config, x_B.device)
-
-        def compute(weights: Weights) -> tuple[Tensor, Gradients]:
-            own = weights is self.weights
-            weights = weights if own else {name: w.detach().requires_grad_() for name, w in weights.items()}
-            # what a forward counts (norm statistics) counts once a step, at the weights themselves
-            elsewhere = {} if own else {**weights, **{name: b.clone() for name, b in self.net.named_buffers()}}
-            with context():
-                scores = self.net(x_B) if own else torch.func.functional_call(self.net, elsewhere, (x_B,))
-                value = self.loss(scores, y_B, x_B, smoothing)
-            self.slots.penalty(weights, value, now).backward()  # type: ignore[no-untyped-call]
-            found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
-            for weight in weights.values():
-                weight.grad = None
-            return value.detach(), found
-
-        return compute
 
     def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
         """The epoch's metrics; the one place where the host waits for the device."""
@@ -255,9 +237,3 @@ class _Run:
             return
         for name, part in self.state.items():
             part.load_state_dict(saved[name])
-
-
-def precision(config: TrainingConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The context of a forward pass in the config's precision."""
-    dtype: torch.dtype = getattr(torch, config.precision)
-    return nullcontext if dtype is torch.float32 else partial(torch.autocast, device.type, dtype=dtype)

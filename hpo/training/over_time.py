@@ -138,6 +138,8 @@ def misfit(config: TrainingConfig) -> tuple[str, str] | None:
         section, _, field = path.partition(".")
         if section == "regularization" and field not in config.regularization:
             return path, f"has no effect without {path}, which is off"
+        if section == "regularization" and config.native_dropout and config.regularization[field].masks:
+            return path, "cannot move it beside native_dropout: true"
         if section == "optimizer" and field not in type(config.optimizer).model_fields:
             return path, f"optimizer {config.optimizer.name!r} has no {field}"
     return None

@@ -167,7 +167,7 @@ def test_every_path_leads_to_the_field_it_describes() -> None:
     assert paths()["epochs"].low == 1
     assert paths()["optimizer.lr"].low_open
     assert paths()["seed"].set_by == "seed"
-    assert paths()["precision"].choices == ("float32", "bfloat16")
+    assert paths()["precision"].choices == ("float32", "bfloat16", "float16")
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
@@ -186,7 +186,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"schedule": 3}, r"^space\.schedule: unknown schedule 3"),
     ({"epochs": 0}, r"^space\.epochs: should be greater than or equal to 1, found 0"),
     ({"epochs": 1.5}, r"^space\.epochs: should be a valid integer"),
-    ({"precision": "half"}, r"^space\.precision: should be 'float32' or 'bfloat16', found 'half'"),
+    ({"precision": "half"}, r"^space\.precision: should be 'float32', 'bfloat16' or 'float16', found 'half'"),
     ({"model": "resnet"}, r"^space\.model: unknown model 'resnet'; \(allowed: cnn, mlp\)"),
     ({"initializer.name": "xavier_normal", "initializer.gain": 0}, r"gain: should be greater than 0"),
 ]

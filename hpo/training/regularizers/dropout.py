@@ -9,6 +9,7 @@ from pydantic import Field
 from hpo.errors import UserError
 from hpo.lazy import torch
 from hpo.training.regularizers import Regularizer, regularizers
+from hpo.training.slots import OVER_TIME
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,17 +17,24 @@ if TYPE_CHECKING:
 
 @regularizers("dropout")
 class Dropout(Regularizer):
-    """Sets the rate of every nn.Dropout module, those of a user's own model too (Srivastava et al. 2014, JMLR 15).
+    """Sets the rate of every dropout module, those of a user's own model too (Srivastava et al. 2014, JMLR 15).
 
-    Absent, the modules keep the rates they were built with; an explicit 0 turns them off.
+    Absent, the modules keep the rates they were built with; an explicit 0 turns them off. Attention that reads its rate
+    from such a module follows it.
     """
 
+    masks: ClassVar[bool] = True
+
     main: ClassVar[str] = "rate"
-    rate: float = Field(0.0, ge=0, lt=1, description="probability that an activation is zeroed; 0 is off")
+    rate: float = Field(
+        0.0, ge=0, lt=1, description="probability that an activation is zeroed; 0 is off", json_schema_extra=OVER_TIME
+    )
 
     def prepare(self, net: nn.Module) -> None:
-        places = [module for module in net.modules() if isinstance(module, torch.nn.Dropout)]
+        from hpo.training.dropout import Rate
+
+        places = [module for module in net.modules() if isinstance(module, torch.nn.modules.dropout._DropoutNd)]
         if self.rate and not places:
-            raise UserError(f"regularization.dropout: {self.rate} has no effect, the model has no nn.Dropout module")
+            raise UserError(f"regularization.dropout: {self.rate} has no effect, the model has no dropout module")
         for place in places:
-            place.p = self.rate
+            place.p = Rate(self.rate, "regularization.dropout")
