@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import Refused, UserError
 from hpo.schema import flatten
 from hpo.search import attributes
-from hpo.search.messages import Snapshot
+from hpo.search.messages import DONE, Snapshot
 from hpo.search.plan import Objective, SearchPlan
 from hpo.studies import choose_storage, load_study, opened, stored_sweep, trial_folder, whoami
 from hpo.sweep import Sweep
@@ -135,7 +135,7 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
             apart = taking.address is not None and lie_apart(plan.files, say)
             with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
                 last = run(plan, show, say, signals, tenure)
-            tenure.release(last.note or "done")
+            tenure.release(last.note or DONE)
     finally:
         cluster.stop()
         signals.restore()

@@ -147,8 +147,14 @@ class _Resumable:
     def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> None:
         if isinstance(error, Interrupted) and error.hint is None:
             error.hint = f"trials in flight were put back; go on with  {self._command}"
-        elif error is not None and not isinstance(error, UserError):
+        elif error is not None and not isinstance(error, UserError) and not _is_taken_over(error):
             say(f"go on with  {self._command}")
+
+
+def _is_taken_over(error: BaseException) -> bool:
+    from hpo.storage import Fenced
+
+    return isinstance(error, Fenced)
 
 
 def _finish(study: optuna.Study, url: str, clock: Clock, storage: str | None, *, silent: bool, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from hpo.search import attributes
 from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
 from hpo.search.messages import (
+    DONE,
     Answer,
     Assignment,
     Checkpointed,
@@ -174,9 +175,10 @@ class Coordinator:
                 self.lost(slot, Lost("stop", why))
             self._live.adopt(why)  # one that was half asked when something failed
             self._live.recount()
-            kind = "failed" if self._failure else "stopped" if self._stopping else "finished"
-            done = f"{self._counted()} trials have ended"
-            self._live.log(kind, f"{self._failure or self._note() or why}: {done}" if kind != "finished" else done)
+            ended = self._failure or self._note() or why
+            kind = "failed" if self._failure else "finished" if ended == DONE else "stopped"
+            count = self._counted()
+            self._live.log(kind, f"{ended}: {count} trial{'s' if count != 1 else ''} ended")
             self._live.flush()
             self._closed = True
         return self.snapshot()

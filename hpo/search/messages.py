@@ -10,6 +10,10 @@ from hpo.search.states import State
 from hpo.training import Verdict
 
 
+DONE = "done"
+"""Why a run ended that nothing ended early."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The metrics of one step. `saved`: a checkpoint was written since the last report, and counts from now on."""
@@ -137,6 +141,7 @@ class Snapshot:
     counts: ended trials of the study by state. total: how many it ends at, None when only time limits it.
     ended: the trials that ended since the last snapshot. rate: ended trials a minute in this run.
     failure: the sentence that ends the sweep with an error. note: why it ends early without one.
+    taken_over: whether the failure is that another run has the study now.
     """
 
     counts: Mapping[State, int]
@@ -151,3 +156,4 @@ class Snapshot:
     failure: str | None = None
     note: str | None = None
     warnings: tuple[str, ...] = ()
+    taken_over: bool = False

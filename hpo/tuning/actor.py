@@ -19,6 +19,7 @@ from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
 from hpo.search.messages import ENDED, Answer, Lost, News, Snapshot, refusal
 from hpo.search.plan import SearchPlan
+from hpo.storage import Fenced
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Start
 from hpo.tuning.source import StudySource
@@ -70,7 +71,7 @@ class CoordinatorActor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._given = (packed_plan, source, beginning, files, plugins)
         self._places: dict[str, SlotPlace] = {}
-        self._fault: str | None = None
+        self._fault: Exception | None = None
 
     def open(self) -> None:
         """Open the study. Raises what opening a storage raises."""
@@ -133,7 +134,7 @@ class CoordinatorActor:
         if ticked is not None:
             self._last, late = ticked
             for slot in late:
-                self._note_slot(slot, "killed: its trial is too late")
+                self._note_slot(slot, "killed: its trials came to no report in time")
                 self._kill(slot)
         return self._seen()
 
@@ -153,7 +154,7 @@ class CoordinatorActor:
             self._opened.close()
         except Exception as error:
             if not faulty:
-                self._fault = _sentence(error)
+                self._fault = error
         return self._seen()
 
     def _sound(self, do: Callable[[], R]) -> R | None:
@@ -162,7 +163,7 @@ class CoordinatorActor:
             try:
                 return do()
             except Exception as error:
-                self._fault = _sentence(error)
+                self._fault = error
                 for slot in self._places:  # a slot that is silent would train on for nothing
                     self._kill(slot)
         return None
@@ -170,7 +171,10 @@ class CoordinatorActor:
     def _seen(self) -> Snapshot:
         """The newest snapshot, with the fault in it when there is one; the trials that ended are told once."""
         seen, self._last = self._last, replace(self._last, ended=(), warnings=())
-        return seen if self._fault is None else replace(seen, failure=self._fault, over=True, running=0)
+        if self._fault is None:
+            return seen
+        taken_over = isinstance(self._fault, Fenced)
+        return replace(seen, failure=_sentence(self._fault), over=True, running=0, taken_over=taken_over)
 
     def _note_slot(self, slot: str, what: str) -> None:
         place = self._places[slot]

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, Interrupted, SweepFailed
-from hpo.search.messages import Snapshot
+from hpo.search.messages import DONE, Snapshot
 from hpo.search.plan import SearchPlan
 from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
@@ -82,7 +82,7 @@ class Signals:
     @property
     def why(self) -> str:
         """`stopped by SIGINT`."""
-        return f"stopped by {signal.Signals(self.received).name}" if self.received is not None else "done"
+        return f"stopped by {signal.Signals(self.received).name}" if self.received is not None else DONE
 
     def check(self) -> None:
         """Raise Interrupted when a signal came; for the time before there is anything to drain."""
@@ -199,8 +199,12 @@ def _close(line: Line, watcher: Watcher, why: str) -> Snapshot | None:
 
 
 def _outcome(last: Snapshot | None, watcher: Watcher, signals: Signals) -> Snapshot:
+    from hpo.storage import Fenced
+
     if last is None:
         raise watcher.dead or SweepFailed("the run ended without a word")
+    if last.taken_over:
+        raise Fenced(last.failure or "", "what was told before is stored; the other run goes on with it")
     if last.failure is not None:
         raise SweepFailed(last.failure)
     if signals.received is not None:
