@@ -50,21 +50,21 @@ class IndexedHalving(Told, SuccessiveHalvingPruner):
         fresh = False
         while step >= self._min_resource * self._reduction_factor ** (self._min_early_stopping_rate + rung):
             if math.isnan(value):
-                return f"NaN at rung {rung}"
+                return "NaN"
             if not fresh:
                 rungs.refresh()
                 fresh = True
             study._storage.set_trial_system_attr(trial._trial_id, rung_key(rung), value)
             sentence = self._judge(study, value, rungs.reached(trial, rung, value))
             if sentence is not None:
-                return f"{sentence} at rung {rung}"
+                return sentence
             rung += 1
         return None
 
     def _judge(self, study: Study, value: float, there: list[float]) -> str | None:
         """there: the values of all that came to the rung, in ascending order, this one's included."""
         if len(there) <= self._bootstrap_count:
-            return f"{value:.6g} is one of the first {self._bootstrap_count}, which stop"
+            return f"one of the first {self._bootstrap_count} at this rung, which all stop"
         maximize = study.direction == StudyDirection.MAXIMIZE
         # fewer than the factor: the best one alone goes on
         place = max(len(there) // self._reduction_factor - 1, 0)

@@ -36,7 +36,7 @@ class IndexedHyperband(Told, HyperbandPruner):
             self._rungs = Rungs(study, lambda one: self._get_bracket_id(study, one))
         bracket = self._get_bracket_id(study, trial)
         sentence = self._halving[bracket].compete(study, trial, self._rungs)
-        return sentence is not None and self.stop(trial, f"{sentence} of bracket {bracket}")
+        return sentence is not None and self.stop(trial, f"{sentence} in bracket {bracket}")
 
     def _ready(self, study: Study) -> bool:
         """Whether there are brackets; they are made when the resource is known."""

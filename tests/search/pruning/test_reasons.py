@@ -54,27 +54,27 @@ def _reason(raw: Mapping[str, Any], last: Sequence[float], direction: str = "max
         (
             {"name": "successive_halving", "min_resource": 1, "reduction_factor": 2},
             [0.25],
-            "pruned at step 1 by successive_halving: 0.25 below the best half's 0.4 of 5 at rung 0",
+            "pruned at step 1 by successive_halving: 0.25 below the best half's 0.4 of 5",
         ),
         (
             {"name": "successive_halving", "min_resource": 1, "reduction_factor": 7},
             [0.25],
-            "pruned at step 1 by successive_halving: 0.25 below the best 7th's 0.5 of 5 at rung 0",
+            "pruned at step 1 by successive_halving: 0.25 below the best 7th's 0.5 of 5",
         ),
         (
             {"name": "successive_halving", "min_resource": 1, "bootstrap_count": 5},
             [0.9],
-            "pruned at step 1 by successive_halving: 0.9 is one of the first 5, which stop at rung 0",
+            "pruned at step 1 by successive_halving: one of the first 5 at this rung, which all stop",
         ),
         (
             {"name": "successive_halving", "min_resource": 1},
             [float("nan")],
-            "pruned at step 1 by successive_halving: NaN at rung 0",
+            "pruned at step 1 by successive_halving: NaN",
         ),
         (
             {"name": "hyperband", "max_resource": 2},
             [0.1],
-            "pruned at step 1 by hyperband: 0.1 below the best third's 0.5 of 5 at rung 0 of bracket 0",
+            "pruned at step 1 by hyperband: 0.1 below the best third's 0.5 of 5 in bracket 0",
         ),
         (
             {"name": "threshold", "lower": 0.2},
