@@ -38,13 +38,15 @@ class CheckpointFile:
     The file is replaced in one move after its bytes have reached the disk, so a process that dies while saving leaves
     the one before. It is loaded with `weights_only=True`: a file made by someone else can run no code.
     A state may be held: it is written, but `load` does not see it until `settle` or the next `save`.
-    trouble: why a state could not be written, the first time; only that time is logged.
+    trouble: why a state could not be written, the first time; only that time is logged. stands: whether one that was
+    saved here can be loaded.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         folder, slash, name = os.fspath(path).rpartition("/")
         self._place, self._name = place_at(folder or slash or "."), name
         self._held = False
+        self.stands = False
         self.trouble: str | None = None
 
     @classmethod
@@ -76,6 +78,7 @@ class CheckpointFile:
             self._note(error)
             return False
         self._held = hold
+        self.stands = self.stands or not hold
         return True
 
     def settle(self) -> None:
@@ -87,6 +90,8 @@ class CheckpointFile:
             self._place.move(self._name + HELD, self._name)
         except OSError as error:
             self._note(error)
+        else:
+            self.stands = True
 
     def _note(self, error: OSError) -> None:
         if self.trouble is None:
@@ -144,7 +149,7 @@ class TrialCheckpoints:
     def settle(self) -> None:
         """Let a held state take its place, and those of earlier attempts go, since it has gone further."""
         self._mine.settle()
-        if self.saves:
+        if self._mine.stands:
             self.where = self._mine.where
             while self._older:
                 remove(self._place, self._older.pop())

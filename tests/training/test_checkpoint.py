@@ -124,6 +124,32 @@ def test_an_attempt_goes_on_from_the_one_before_and_then_stands_alone(place: Pla
     assert (first.saves, second.saves) == (1, 1)
 
 
+def test_a_held_state_counts_once_it_is_settled(place: Place) -> None:
+    attempt(place, 7, 1).save({"epoch": 3}, 3)
+    second = attempt(place, 7, 2)
+    second.load()
+    second.save({"epoch": 4}, 3, hold=True)
+    assert attempt(place, 7, 3).load() == {"epoch": 3}
+    second.settle()
+    assert attempt(place, 7, 3).load() == {"epoch": 4}
+    assert place.names() == ["7.2.pt"]
+
+
+def test_a_held_state_that_cannot_take_its_place_costs_no_older_one(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(place, 7, 1).save({"epoch": 3}, 3)
+    second = attempt(place, 7, 2)
+    second.load()
+    second.save({"epoch": 4}, 3, hold=True)
+    place.remove("7.2.pt.held.new")
+    second.settle()
+    assert second.trouble is not None
+    assert "was not written" in caplog.text
+    assert attempt(place, 7, 3).load() == {"epoch": 3}
+    assert second.where == place.shown("7.1.pt")
+
+
 def test_a_process_that_was_given_up_replaces_nothing_of_the_attempt_after_it(place: Place) -> None:
     stale, new = attempt(place, 7, 1), attempt(place, 7, 2)
     stale.save({"from": "stale", "epoch": 2}, 2)
