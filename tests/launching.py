@@ -141,7 +141,7 @@ def _titled(folder: Path) -> list[tuple[psutil.Process, str]]:
 
 def slots(folder: Path) -> list[psutil.Process]:
     """The processes that train at this moment."""
-    return [process for process, title in _titled(folder) if "Trainable" in title]
+    return [process for process, title in _titled(folder) if "Trainable.train" in title]
 
 
 def check_states(trials: list[optuna.trial.FrozenTrial], count: int) -> None:
