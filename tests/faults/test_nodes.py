@@ -63,3 +63,17 @@ def test_a_dead_node_costs_no_trial_and_a_new_one_is_used(launcher: Launcher, cl
     # the death of a node is held against nobody
     assert not any(trial.user_attrs.get("deaths") for trial in trials)
     assert any(trial.user_attrs["attempt"] > 1 for trial in trials)
+
+
+def test_a_file_database_is_for_one_machine(launcher: Launcher, cluster: Cluster) -> None:
+    launcher.write("code.py", TRAIN)
+    launcher.write("helper.py", "def score(x, step):\n    return x * step\n")
+    launcher.write("nodes.yaml", SWEEP)
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")  # no address of this machine's, though it is heard here
+    refused = launcher.run("launch", "nodes.yaml", "--address", cluster.address)
+    assert refused.returncode == 2
+    assert (
+        f"error: storage: {launcher.url} is a file of this machine, and the cluster has nodes on 127.0.0.2; "
+        "use postgresql://user@host/database"
+    ) in refused.stderr
+    assert not (launcher.folder / "hpo.db").exists(), "nothing was written"
