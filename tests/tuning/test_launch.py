@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import optuna
+import pytest
+import sqlalchemy
 
 from tests.launching import Launcher, check_states
 
@@ -54,6 +56,38 @@ def test_a_sweep_on_postgresql_is_an_ordinary_optuna_study(launcher: Launcher, p
         else:
             assert re.search(rf"step {trial.last_step}\b", trial.user_attrs["reason"])
     assert not (launcher.folder / "hpo.db").exists()
+
+
+def test_a_sweep_on_mariadb_whose_password_lies_in_a_file(
+    launcher: Launcher, mariadb_url: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password, host = mariadb_url.removeprefix("mysql+pymysql://hpo:").split("@")
+    file = tmp_path_factory.mktemp("secret") / "password"
+    file.write_text(password + "\n")
+    monkeypatch.setenv("HPO_STORAGE_PASSWORD_FILE", str(file))
+    launcher.url = f"mariadb://hpo@{host}"
+    launcher.write("code.py", "def train(config, trial):\n    return {'score': config['x'], 'other': 1.0}\n")
+    done = launcher.run("launch", str(launcher.write("loop.yaml", LOOP)))
+    assert done.returncode == 0, done.stderr
+    assert f"mysql://hpo:***@{host}" in done.stderr
+    shown = launcher.run("best", "loop")
+    assert "4" in shown.stdout, shown.stderr
+    launcher.url = mariadb_url
+    check_states(launcher.trials("loop"), 4)
+    written = [path.read_bytes() for path in launcher.folder.rglob("*") if path.is_file()]
+    assert not any(password.encode() in text for text in (*written, done.stdout.encode(), done.stderr.encode()))
+    assert password not in whole_database(mariadb_url)
+
+
+def whole_database(url: str) -> str:
+    """All rows of all tables as text."""
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        assert "hpo_events" in tables
+        rows = [row for table in tables for row in connection.exec_driver_sql(f"SELECT * FROM {table}")]
+    engine.dispose()
+    return repr(rows)
 
 
 def test_the_same_sweep_at_one_slot_gives_the_same_trials(launcher: Launcher) -> None:
