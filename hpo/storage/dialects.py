@@ -166,7 +166,9 @@ class PostgreSQL(Dialect):
     module, extra = "psycopg", "postgres"
 
     def options(self) -> dict[str, Any]:
+        # a silent server is given up after 50 s, what was sent and not received by then after 60
         watch = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+        watch["tcp_user_timeout"] = 1000 * _SILENT_SECONDS
         return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS, **watch}}
 
     def connected(self, connection: Any) -> None:
