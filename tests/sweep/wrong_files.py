@@ -185,10 +185,10 @@ ENTRIES = {
     ),
     "the second metric": (
         sweep(
-            "objectives: [{metric: val_loss, direction: minimize}, {metric: val_f2, direction: maximize}]",
+            "objectives: [{metric: val_loss, direction: minimize}, {metric: val_f0, direction: maximize}]",
             without="objective",
         ),
-        "objectives.1.metric: unknown metric 'val_f2'; did you mean 'val_f1'?",
+        "objectives.1.metric: unknown metric 'val_f0'; did you mean 'val_f1'?",
     ),
     "an option of the sampler": (
         sweep("sampler: {name: tpe, n_startup: 5}"),
@@ -298,7 +298,7 @@ SPACES = {
     ),
     "a range of words": (
         space("{precision: {low: 0, high: 1}}"),
-        "space.precision: is no number, write choices: [...] (float32 | bfloat16)",
+        "space.precision: is no number, write choices: [...] (float32 | bfloat16 | float16)",
     ),
     "another type": (
         space("{epochs: {low: 1, high: 3, type: float}}"),
