@@ -5,6 +5,7 @@ Checked here without importing torch and without running the user's code: its fi
 
 from __future__ import annotations
 
+import difflib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,10 +121,14 @@ class TrainedTask(Trained):
         return Space.parse(_renamed(space.to_raw(), self._name), self.kind)
 
     def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
-        """Every corner of the space makes a valid config; objectives are metrics that exist."""
+        """Every corner of the space makes a valid config; objectives are metrics that exist.
+
+        A user's own task may report others, by labels that only making it can tell.
+        """
         known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
         for index, goal in enumerate(goals):
-            if goal.metric not in known:
+            labelled = self.own and not difflib.get_close_matches(goal.metric, known, 1, 0.9)
+            if goal.metric not in known and not (labelled and goal.metric.startswith("val_")):
                 key = "objective" if len(goals) == 1 else f"objectives.{index}"
                 raise unknown(f"{key}.metric", "metric", goal.metric, known)
         for parameter in space.describe():

@@ -6,8 +6,8 @@ A job travels to slots and lies behind exports; `load` imports the user's code o
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpo.loader import Reference, here, load, run_file
 from hpo.schema import check
 from hpo.tasks import Task, tasks
 from hpo.training.config import TrainingConfig
+from hpo.training.metrics import metrics
 from hpo.training.paths import with_paths
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Trial, checked
@@ -65,7 +66,7 @@ class TaskJob(TrainingJob):
     def make(self) -> Task:
         """The task itself. Raises UserError for a function that raises or returns something else."""
         if self.reference is None:
-            return tasks.parse({"name": self.name, **self.options}).make()
+            return with_objectives(tasks.parse({"name": self.name, **self.options}).make(), self.metrics)
         function = load(here(self.reference, Path(self.folder)), "task", Path(self.folder))
         try:
             task = function(**self.options)
@@ -75,7 +76,7 @@ class TaskJob(TrainingJob):
             raise UserError(f"task: {self.reference} raised {type(error).__name__}: {error}") from error
         if not isinstance(task, Task):
             raise UserError(f"task: {self.reference} must return an hpo.Task, returned {type(task).__name__}")
-        return task
+        return with_objectives(task, self.metrics)
 
     def load(self, device: str) -> TrainingFunction:
         """The loop of `hpo.training.loop` on this task."""
@@ -105,6 +106,26 @@ class TaskJob(TrainingJob):
             if metric not in reported:
                 raise unknown("objective.metric", "metric of this task", metric, reported)
         return check(TrainingConfig.for_task(task), self.base, "base")
+
+
+def with_objectives(task: Task, objectives: Sequence[str]) -> Task:
+    """The task with what is searched for among its metrics: `val_roc_auc` needs no change of a task without it.
+
+    Raises UserError for a metric that does not fit the task's targets.
+    """
+    from hpo.training.reported import metric_names
+
+    reported = metric_names(task)
+    named = (name.removeprefix("val_") for name in objectives if name not in reported and name.startswith("val_"))
+    more = [name for name in named if name in metrics.entries]
+    if not more:
+        return task
+    wider = replace(task, metrics=(*task.metrics, *more))
+    try:
+        metric_names(wider)
+    except UserError as error:
+        raise UserError(str(error).replace("task.metrics", "objective.metric", 1)) from None
+    return wider
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,24 @@ class _OneMetric(Frozen):
 
 
 def task_metrics(task: Task) -> dict[str, Metric]:
-    """The task's metrics by name. Raises UserError for an unknown one, one given twice or one of other targets."""
+    """The task's metrics by what they are reported as, after `val_`.
+
+    Raises UserError for an unknown one, one given twice, or one that does not fit the targets.
+    """
     found: dict[str, Metric] = {}
     for raw in task.metrics:
         metric = check(_OneMetric, {"metrics": raw}, "task").metrics
-        if metric.name in found:
-            raise UserError(f"task.metrics: {metric.name} is given twice")
+        if metric.reported in found:
+            raise UserError(f"task.metrics: {metric.reported} is given twice; give one a label")
+        if metric.reported == "loss":
+            raise UserError("task.metrics: the label 'loss' is taken")
         if metric.classes != task.has_classes:
             raise UserError(f"task.metrics: {metric.name} needs {_targets(metric.classes)}, the task has others")
-        found[metric.name] = metric
+        try:
+            metric.fits(task.outputs)
+        except ValueError as error:
+            raise UserError(f"task.metrics: {metric.name}: {error}") from None
+        found[metric.reported] = metric
     return found
 
 

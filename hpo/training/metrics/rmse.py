@@ -1,0 +1,22 @@
+"""The metric `rmse`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from hpo.training.metrics import Metric, metrics
+from hpo.training.scores import alike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@metrics("rmse")
+class RMSE(Metric):
+    """Root of the mean squared error."""
+
+    direction: ClassVar[Literal["maximize", "minimize"]] = "minimize"
+    classes: ClassVar[bool] = False
+
+    def value(self, scores_NC: Tensor, target_N: Tensor) -> Tensor:
+        return (alike(scores_NC, target_N) - target_N).square().mean().sqrt()
