@@ -28,7 +28,8 @@ def copy_studies(
 ) -> tuple[CopiedStudy, ...]:
     """Copy a study, or all when `study` is None, between SQLite, PostgreSQL and MySQL; gives them in order of creation.
 
-    source, target: URLs as `open_storage` takes them; the target's tables are made where there are none.
+    source, target: URLs as `open_storage` takes them (a password from the environment serves both); the target's tables
+    are made where there are none.
     running: copy a study that somebody works on too, as it is at this moment; nobody works on the copy.
 
     Each study is one transaction at the target: it is there whole, or not at all. All are read in one state of the
