@@ -9,7 +9,6 @@ from typing import Any, Literal
 from hpo.search.states import State
 from hpo.training import Verdict
 
-
 DONE = "done"
 """Why a run ended that nothing ended early."""
 
@@ -92,9 +91,9 @@ class Assignment:
 class Answer:
     """The coordinator's answer to one exchange.
 
-    verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when there is
-    nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials whose
-    checkpoints are to be deleted now.
+    verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when
+    there is nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials
+    whose checkpoints are to be deleted now.
     """
 
     verdicts: tuple[Verdict, ...] = ()

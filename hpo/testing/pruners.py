@@ -41,7 +41,7 @@ def decisions(
     rng = random.Random(seed)
     sampler = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(study_name="history", direction=direction, sampler=sampler, pruner=pruner)
-    said = []
+    said: list[tuple[int, int, bool]] = []
     for _ in range(10):
         running = {trial: rng.gauss(0, 1) for trial in [study.ask() for _ in range(4)]}
         for step in range(1, STEPS + 1):
