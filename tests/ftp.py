@@ -30,8 +30,20 @@ class FtpServer:
     def url(self) -> str:
         return f"ftp://{self.user}:{self.password}@127.0.0.1:{self.port}"
 
+    @property
+    def shown(self) -> str:
+        """`url` as it may be printed."""
+        return self.url.replace(self.password, "***")
+
+    @property
+    def pid(self) -> int:
+        """Of its process while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Serve; returns once it answers."""
+        self.stop()
         place = ["-i", "127.0.0.1", "-p", str(self.port), "-d", str(self.folder)]
         login = ["-w", "-u", self.user, "-P", self.password]
         self._process = subprocess.Popen(
