@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import UserError, unknown
 from hpo.loader import Reference, here, load, run_file
@@ -18,8 +18,12 @@ from hpo.tasks import Task, tasks
 from hpo.training.config import TrainingConfig
 from hpo.training.metrics import metrics
 from hpo.training.paths import with_paths
+from hpo.training.shape import Shape, shape_of
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Trial, checked
+
+if TYPE_CHECKING:
+    from hpo.training.packed import Pack
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class TrainingJob:
 
         device: "cpu" or "cuda", what a task trains on; a user's own loop chooses for itself.
         """
+
+    def packing(self, device: str) -> Packing | None:
+        """The same for trials that may train together; None where each trains by itself, as the user's own loops do."""
+        del device
+        return None
 
     def load_plugins(self) -> None:
         """Register the entries of the user's own files."""
@@ -80,18 +89,13 @@ class TaskJob(TrainingJob):
 
     def load(self, device: str) -> TrainingFunction:
         """The loop of `hpo.training.loop` on this task."""
-        from hpo.training.loop import train_task
+        return self.packing(device).run
 
+    def packing(self, device: str) -> Packing:
+        """See TrainingJob. Raises what `load` raises."""
         self.load_plugins()
         task = self.make()
-        config = self.config_for(task)
-
-        def run(params: Mapping[str, Any], trial: Trial) -> Ended:
-            full = self.placed(with_paths(config, {**params, "seed": trial.seed}))
-            trained = train_task(full, task, trial, device)
-            return Ended(unread=tuple(path for path in trained.unread if path in params))
-
-        return run
+        return Packing(self, task, self.config_for(task), device)
 
     def placed(self, config: TrainingConfig) -> TrainingConfig:
         """`config` with the files it names looked up from the folder. Raises UserError for one that is not there."""
@@ -106,6 +110,37 @@ class TaskJob(TrainingJob):
             if metric not in reported:
                 raise unknown("objective.metric", "metric of this task", metric, reported)
         return check(TrainingConfig.for_task(task), self.base, "base")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A task whose trials train one by one (`run`) or many at once (`start`)."""
+
+    job: TaskJob
+    task: Task
+    base: TrainingConfig
+    device: str
+
+    def config(self, params: Mapping[str, Any], seed: int) -> TrainingConfig:
+        """The full config of a trial. Raises UserError for parameters that do not fit it."""
+        return self.job.placed(with_paths(self.base, {**params, "seed": seed}))
+
+    def run(self, params: Mapping[str, Any], trial: Trial) -> Ended:
+        """Train one trial by itself; a TrainingFunction."""
+        from hpo.training.loop import train_task
+
+        trained = train_task(self.config(params, trial.seed), self.task, trial, self.device)
+        return Ended(unread=tuple(path for path in trained.unread if path in params))
+
+    def shape(self, config: TrainingConfig) -> Shape:
+        """What the members of a pack with this config agree on. Raises Unpackable."""
+        return shape_of(config)
+
+    def start(self, config: TrainingConfig) -> Pack:
+        """An empty pack for configs of this one's shape. Raises Unpackable."""
+        from hpo.training.packed import Pack
+
+        return Pack(self.task, config, self.device)
 
 
 def with_objectives(task: Task, objectives: Sequence[str]) -> Task:

@@ -90,16 +90,21 @@ def train_task(
     Raises Diverged for NaN or infinity, UserError for a config that does not fit the task.
     """
     place = pick_device(device)
-    data = on_device(task, place)
     with seeded(config.seed, place) as random, tensor_float_32(config.tf32, place):
-        random.start("weights")
-        net, unread = build(config, task, place)
-        run = _Run(config, task, data, trial, net, random)
-        run.restore()
+        run = begin(config, task, trial, place, random)
         run.train(until or config.epochs)
     reports = run.history.reports
     history = tuple(Progress(epoch, report) for epoch, report in enumerate(reports, 1))
-    return Trained(run.slots.average.shadow, reports[-1] if reports else {}, history, unread)
+    return Trained(run.slots.average.shadow, reports[-1] if reports else {}, history, run.unread)
+
+
+def begin(config: TrainingConfig, task: Task, trial: Trial, device: torch.device, random: Randomness) -> Run:
+    """A run before its first step, or where the trial's checkpoint left it; `random` is of a `seeded` block."""
+    random.start("weights")
+    net, unread = build(config, task, device)
+    run = Run(config, task, on_device(task, device), trial, net, random, unread)
+    run.restore()
+    return run
 
 
 def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.Module, tuple[str, ...]]:
@@ -129,7 +134,7 @@ def fill_slots(config: TrainingConfig, net: nn.Module, report: Report, outputs: 
     return slots
 
 
-class _Run:
+class Run:
     """One attempt at one configuration. All that changes while it trains is in `state`."""
 
     def __init__(
@@ -140,8 +145,10 @@ class _Run:
         trial: Trial,
         net: nn.Module,
         random: Randomness,
+        unread: tuple[str, ...] = (),
     ) -> None:
         self.config, self.data, self.trial, self.net, self.random = config, data, trial, net, random
+        self.unread = unread
         self.x_N, self.y_N = data.splits["train"]
         if config.batch_size > len(self.x_N):
             raise UserError(
@@ -184,7 +191,7 @@ class _Run:
         """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
         random, slots = self.random, self.slots
         random.start("epoch", epoch)
-        order_N = torch.randperm(len(self.x_N), generator=random.order).to(self.x_N.device)
+        order_N = random.order(epoch, len(self.x_N))
         losses = []
         for rows_B, now in zip(torch.split(order_N, self.config.batch_size), self.moments(epoch), strict=True):
             x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
@@ -218,10 +225,14 @@ class _Run:
         self.slots.average.settle(self.x_N)
         found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.reported_loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
-        if not math.isfinite(values[0]):
-            batch = 1 + int((~losses_T.isfinite()).nonzero()[0])
-            raise Diverged(self.history.epoch + 1, "train_loss", values[0], f" (batch {batch} of {self.steps})")
+        self.check_finite(values[0], losses_T)
         return dict(zip(found, values, strict=True))
+
+    def check_finite(self, train_loss: float, losses_S: Tensor) -> None:
+        """Raises Diverged, naming the batch, where an epoch's loss is not finite."""
+        if not math.isfinite(train_loss):
+            batch = 1 + int((~losses_S.isfinite()).nonzero()[0])
+            raise Diverged(self.history.epoch + 1, "train_loss", train_loss, f" (batch {batch} of {self.steps})")
 
     def save(self) -> None:
         parts = {name: part.state_dict() for name, part in self.state.items()}

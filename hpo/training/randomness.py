@@ -160,12 +160,16 @@ class Randomness:
         self.seed, self.device = seed, device
         self.member = derive(seed, "draws") >> 32
         """The seed of `Draws`, 31 bits."""
-        self.order = torch.Generator()  # on the CPU, so that devices agree about the order
+        self._generator = torch.Generator()  # on the CPU, so that devices agree about the order
 
     def start(self, *purpose: str | int) -> None:
-        """Seed the global generators of torch, NumPy and Python, and the one of the order, for `purpose`."""
+        """Seed the global generators of torch, NumPy and Python for `purpose`."""
         seed_globals(derive(self.seed, *purpose), cuda=self.device.type == "cuda")
-        self.order.manual_seed(derive(self.seed, *purpose, "order"))
+
+    def order(self, epoch: int, count: int) -> Tensor:
+        """The order in which an epoch takes `count` examples, int64 (count,) on the device."""
+        self._generator.manual_seed(derive(self.seed, "epoch", epoch, "order"))
+        return torch.randperm(count, generator=self._generator).to(self.device)
 
 
 @contextmanager

@@ -29,11 +29,13 @@ class Regularizer(Entry):
     A main field with `json_schema_extra=OVER_TIME` may be moved by a schedule (and differ between the members of a
     pack): slots then read `self.at(now)`, which may be a tensor, in place of the field.
     Facts: `packable` says that its mathematics can run as a member of a pack, `reason` why not; `masks` that its number
-    is the rate of dropout modules, which only counted masks can move.
+    is the rate of dropout modules, which only counted masks can move; `reports` that it fills no slot but `report`, so
+    that members of a pack may differ in all of it.
     """
 
     main: ClassVar[str]
     masks: ClassVar[bool] = False
+    reports: ClassVar[bool] = False
     packable: ClassVar[bool] = True
     reason: ClassVar[str] = ""
 

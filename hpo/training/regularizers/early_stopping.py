@@ -21,6 +21,7 @@ class EarlyStopping(Regularizer):
     The last epoch's value is then its result, or the best one's where the sweep's objective is `at: best`.
     """
 
+    reports: ClassVar[bool] = True
     main: ClassVar[str] = "patience"
     patience: int = Field(0, ge=0, description="epochs without an improvement after which training ends; 0 is off")
     min_delta: float = Field(0.0, ge=0, description="an improvement is a change by more than this")

@@ -1,0 +1,216 @@
+"""Packs: many trainings of one shape at once, as one stacked model.
+
+Every tensor of the state has a leading axis, a row for each member; the step of one member, written in plain tensor
+terms and with the very slots of the solo loop, is mapped over the rows by torch.func.vmap. Members come and go between
+epochs, each at its own epoch of its own schedule; nothing in a row hangs on its place or on its neighbours.
+
+A member is a solo run (`hpo.training.loop.Run`) whose state lies in a row while it trains: it begins as a solo run
+begins, from the same checkpoints, and is written back into one to be saved.
+
+K members, N training examples, B of a batch, S steps of an epoch, P numbers of one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hpo.tasks import Task
+from hpo.training.config import TrainingConfig
+from hpo.training.evaluation import on_device, pick_device
+from hpo.training.loop import Run, begin
+from hpo.training.packed_rules import EpochNumbers, Row
+from hpo.training.packed_step import MemberStep, Numbers
+from hpo.training.precision import tensor_float_32
+from hpo.training.randomness import seeded
+from hpo.training.rows import RowForm
+from hpo.training.shape import numbers_of, shape_of
+from hpo.training.trial import Diverged, Trial, Verdict, checked
+
+
+class Member:
+    """One training of a pack.
+
+    unreported: (step, metrics) that its trial has not been told yet, in order; of one that was resumed all so far.
+    diverged: why it cannot go on.
+    """
+
+    def __init__(self, pack: Pack, run: Run) -> None:
+        self._pack, self.run = pack, run
+        self.trial, self.config, self.history = run.trial, run.config, run.history
+        self.unreported: list[tuple[int, dict[str, float]]] = list(enumerate(run.history.reports, 1))
+        self.diverged: Diverged | None = None
+        run.curves.react(run.history.reports, run.history.epoch * run.steps)
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether its state is to be saved before its reports are told."""
+        at_end = self.trial.keeps and self.history.epoch == self.config.epochs
+        return bool(self.unreported) and (self.trial.checkpoint_due or at_end)
+
+    def save(self) -> None:
+        """Save the state of its row as the checkpoint of a solo run."""
+        self._pack.write_back(self)
+        self.run.save()
+
+    def deliver(self) -> bool:
+        """Tell the trial what it was not told yet; whether training goes on.
+
+        `trial.verdict` says why not; GO_ON: all epochs are done, or it was stopped early.
+        """
+        going = True
+        while going and self.unreported:
+            going = self.run.slots.report(*self.unreported.pop(0))
+        if self.trial.verdict is Verdict.PUT_BACK:
+            self.save()
+        return going and self.history.epoch < self.config.epochs
+
+    def learn(self, losses_S: Tensor, found: Mapping[str, float]) -> None:
+        """Take the metrics of an epoch. losses_S: of its steps, looked at where the epoch's is not finite."""
+        epoch = self.history.epoch + 1
+        try:
+            self.run.check_finite(found["train_loss"], losses_S)
+            report = dict(checked(epoch, found).metrics)
+        except Diverged as error:
+            self.diverged = error
+            return
+        self.history.reports.append(report)
+        self.unreported.append((epoch, report))
+        self.run.curves.react(self.history.reports, epoch * self.run.steps)
+
+
+class Pack:
+    """Members of one shape. Not thread safe; one pack, or solo training, computes at a time in a process."""
+
+    def __init__(self, task: Task, config: TrainingConfig, device: str | torch.device | None = None) -> None:
+        """config: of any member. Raises Unpackable."""
+        self.shape = shape_of(config)
+        self.task, self.device = task, pick_device(device)
+        self.x_N, self.y_N = on_device(task, self.device).splits["train"]
+        self.batch_size, self.tf32 = config.batch_size, config.tf32
+        self.members: list[Member] = []
+        self._form: RowForm | None = None
+        self._rows: Row = {}
+
+    # ---------------------------------------------------------------- members
+
+    def admit(self, config: TrainingConfig, trial: Trial) -> Member:
+        """A member from its first step, or from where the trial's checkpoint left it.
+
+        config: of this pack's shape. Raises UserError for what a solo run does, Unpackable for a state that has no
+        place in a row.
+        """
+        if shape_of(config) != self.shape:
+            raise ValueError("a config of another shape")
+        with seeded(config.seed, self.device) as random:
+            run = begin(config, self.task, trial, self.device, random)
+        if self._form is None:
+            self._form = RowForm(run)
+            self._step = MemberStep(run, self._form, self.task)
+        row = self._form.take(run)
+        if self.members:
+            self._rows = {name: torch.cat([tensor, row[name][None]]) for name, tensor in self._rows.items()}
+        else:
+            self._rows = {name: tensor[None].clone() for name, tensor in row.items()}
+        self.members.append(Member(self, run))
+        return self.members[-1]
+
+    def leave(self, member: Member) -> None:
+        """Take a member out; its row is another's then."""
+        place = self.members.index(member)
+        self.members.pop(place)
+        rest = [row for row in range(len(self.members) + 1) if row != place]
+        self._rows = {name: tensor[rest] for name, tensor in self._rows.items()}
+
+    def write_back(self, member: Member) -> None:
+        """Write a member's row into its run."""
+        assert self._form is not None
+        place = self.members.index(member)
+        self._form.give({name: tensor[place] for name, tensor in self._rows.items()}, member.run)
+
+    # ------------------------------------------------------------------ epoch
+
+    def epoch(self) -> None:
+        """Train every member on every example once, each in its own order, and evaluate all of them."""
+        with tensor_float_32(self.tf32, self.device), _batched_attention():
+            numbers = self._numbers()
+            constants = self._constants(numbers)
+            order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self.members])
+            losses = []
+            for step, rows_KB in enumerate(torch.split(order_KN, self.batch_size, 1)):
+                losses.append(self._one_step(rows_KB, numbers.at(step), constants.at(step)))
+            self._measure(losses, numbers.at(-1))
+
+    def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:
+        """One step of every member; their losses (K,)."""
+        x_KB, y_KB = _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB)
+        value_K, gradient_KP, kept = self._step.gradient(self._rows, x_KB, y_KB, now)
+        with torch.no_grad():
+            moved = self._step.move(self._rows, gradient_KP, kept, now, constants)
+        for name, tensor in moved.items():
+            self._rows[name].copy_(tensor)
+        return value_K
+
+    def _numbers(self) -> Numbers:
+        """What the members differ in, for each step of this epoch."""
+        members, steps = self.members, self.members[0].run.steps
+        first_K = torch.tensor([m.history.epoch * steps for m in members])
+        tables: dict[str, Tensor] = {}
+        for path in dict.fromkeys(path for m in members for path in (*numbers_of(m.config), *m.run.curves.rows)):
+            columns = [_column(m, path, steps) for m in members]
+            tables[path] = torch.stack(columns, 1).to(self.device)
+        return Numbers(
+            seeds=torch.tensor([m.run.random.member for m in members], device=self.device).expand(steps, -1),
+            step=(first_K + torch.arange(steps)[:, None]).to(self.device),
+            steps=torch.tensor([steps * m.config.epochs for m in members], device=self.device).expand(steps, -1),
+            values=tables,
+        )
+
+    def _constants(self, numbers: Numbers) -> EpochNumbers:
+        assert self._form is not None
+        own = {name: table.cpu() for name, table in numbers.under("optimizer").items()}
+        return self._form.rule.epoch(own, self._rows)
+
+    def _measure(self, losses: Sequence[Tensor], now: Numbers) -> None:
+        """The epoch's metrics of all members; the one place where the host waits for the device."""
+        losses_SK = torch.stack(list(losses)).double()
+        sizes_S = torch.full_like(losses_SK[:, 0], self.batch_size)
+        sizes_S[-1] = len(self.x_N) - self.batch_size * (len(losses) - 1)
+        found = {"train_loss": (losses_SK * sizes_S[:, None]).sum(0) / len(self.x_N)}
+        with torch.no_grad():
+            found |= self._step.measure(self._rows, now)
+        values_MK = torch.stack([value_K.double() for value_K in found.values()]).tolist()
+        for k, member in enumerate(self.members):
+            member.learn(losses_SK[:, k], {name: row[k] for name, row in zip(found, values_MK, strict=True)})
+
+
+def _column(member: Member, path: str, steps: int) -> Tensor:
+    """One member's values of a number in this epoch, (S,) float64."""
+    first = member.history.epoch * steps
+    row_T = member.run.curves.rows.get(path)
+    if row_T is None:
+        return torch.full((steps,), numbers_of(member.config)[path], dtype=torch.float64)
+    return torch.from_numpy(row_T[first : first + steps].copy())
+
+
+def _batches(values_N: Tensor, rows_KB: Tensor) -> Tensor:
+    """Each member's own examples."""
+    return values_N.index_select(0, rows_KB.reshape(-1)).view(*rows_KB.shape, *values_N.shape[1:])
+
+
+@contextmanager
+def _batched_attention() -> Iterator[None]:
+    """Attention by the kernel that can be mapped over members; the others would be called one by one."""
+    fast: Any = torch.backends.mha
+    before = fast.get_fastpath_enabled()
+    fast.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        fast.set_fastpath_enabled(before)

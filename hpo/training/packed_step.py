@@ -1,0 +1,168 @@
+"""What one member of a pack computes in a step, mapped over all of them by torch.func.vmap.
+
+The slots are those of the solo loop (`slots.py`). Members of one shape fill them alike; what they differ in comes as
+`now.values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from hpo.tasks import Task
+from hpo.training.averages import Following
+from hpo.training.dropout import Masks
+from hpo.training.evaluation import CHUNK
+from hpo.training.loop import Run
+from hpo.training.packed_rules import Row
+from hpo.training.precision import autocast
+from hpo.training.randomness import Draws
+from hpo.training.rows import RowForm, followings
+from hpo.training.slots import Gradients, Now, Weights, no_bound
+
+SCORED_AT_ONCE = 16 * CHUNK
+"""Examples, of all members together, that an evaluation scores at once."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What members differ in: (S, K) of an epoch, (K,) of a step, 0-D inside a member.
+
+    seeds: of the members' draws.  step: done before this one, of `steps`.  values: by their dotted paths.
+    """
+
+    seeds: Tensor
+    step: Tensor
+    steps: Tensor
+    values: Mapping[str, Tensor]
+
+    def at(self, step: int) -> Numbers:
+        """Those of one step."""
+        values = {path: table[step] for path, table in self.values.items()}
+        return Numbers(self.seeds[step], self.step[step], self.steps[step], values)
+
+    def under(self, section: str) -> dict[str, Tensor]:
+        """The values of one section by their fields."""
+        begin = f"{section}."
+        return {path[len(begin) :]: table for path, table in self.values.items() if path.startswith(begin)}
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """As vmap takes them."""
+        return self.seeds, self.step, self.steps, dict(self.values)
+
+
+class MemberStep:
+    """The step of a shape. run: any member's; its network is the form into which the weights of all are put."""
+
+    def __init__(self, run: Run, form: RowForm, task: Task) -> None:
+        self.run, self.form, self.task, self.device = run, form, task, run.x_N.device
+        self.net, self.slots = run.net, run.slots
+        self.masks = Masks(self.device)
+        self.autocast = autocast(run.config.precision, self.device)
+        self.averages = followings(run)
+        self._gradients = vmap(self._gradient, randomness="error")
+
+    def gradient(self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers) -> tuple[Tensor, Tensor, Row]:
+        """Losses (K,), the gradients that the optimizer gets (K, P), and the buffers after the forward pass."""
+        kept = {name[5:]: tensor for name, tensor in rows.items() if name.startswith("kept.")}
+        found: tuple[Tensor, Tensor, Row] = self._gradients(rows["weights"], kept, x_KB, y_KB, *now.tensors())
+        return found
+
+    def _gradient(self, theta_P: Tensor, kept: Row, x_B: Tensor, y_B: Tensor, *numbers: Any) -> Any:
+        """One member's."""
+        now = self._now(*numbers)
+        weights = self.form.layout.views(theta_P)
+        x_B, y_B = self.slots.mix(x_B, y_B, now)
+        after = kept
+
+        def compute(at: Weights) -> tuple[Tensor, Gradients]:
+            nonlocal after
+            loss_at = partial(self._loss_at, kept=kept, x_B=x_B, y_B=y_B, now=now)
+            gradients, (_, (value, left)) = grad_and_value(loss_at, has_aux=True)(dict(at))
+            if at is weights:  # what a forward counts (norm statistics) counts once a step, at the weights themselves
+                after = left
+            return value, gradients
+
+        value, gradients = self.slots.gradient(compute, weights, now)
+        return value, self.form.layout.vector(gradients), after
+
+    def _loss_at(self, weights: Weights, kept: Row, x_B: Tensor, y_B: Tensor, now: Now) -> Any:
+        """Loss with penalty, then without it and the buffers after the forward pass."""
+        everything = {**weights, **{name: tensor.clone() for name, tensor in kept.items()}}
+        loss = self.run.reported_loss.at(now.under("loss")).training(self.task, self.device)
+        smoothing = self.run.config.regularization.smoothing(now)
+        with self.masks.of(now), self.masks.forward(), self.autocast():
+            value = loss(functional_call(self.net, everything, (x_B,)), y_B, x_B, smoothing)
+        left = {name: everything[name].detach() for name in kept}
+        return self.slots.penalty(weights, value, now), (value.detach(), left)
+
+    def _now(self, seed: Tensor, step: Tensor, steps: Tensor, values: Mapping[str, Tensor]) -> Now:
+        return Now(step, steps, values, Draws(seed, step, self.device))
+
+    # ---------------------------------------------------------- after the gradient
+
+    def move(self, rows: Row, gradient_KP: Tensor, kept: Row, now: Numbers, constants: Mapping[str, Tensor]) -> Row:
+        """What of `rows` is another after the step: by the optimizer, what bounds the weights, and averages."""
+        moved = self.form.rule.step(rows["weights"], gradient_KP, rows, constants)
+        moved |= {f"kept.{name}": tensor for name, tensor in kept.items()}
+        if self.slots.bound is not no_bound:
+            moved["weights"] = vmap(self._bound)(moved["weights"], *now.tensors())
+        ahead = {name: moved.get(name, tensor) for name, tensor in rows.items() if _is_of_net(name)}
+        for i, average in enumerate(self.averages):
+            share_K = vmap(partial(self._share, average))(*now.tensors()).float()
+            ahead = {
+                name: _follow(rows[f"average{i}.{name}"], new, share_K)
+                if new.is_floating_point() and (name == "weights" or average.norms == "average")
+                else new
+                for name, new in ahead.items()
+            }
+            moved |= {f"average{i}.{name}": tensor for name, tensor in ahead.items()}
+        return moved
+
+    def _bound(self, theta_P: Tensor, *numbers: Any) -> Tensor:
+        return self.form.layout.vector(self.slots.bound(self.form.layout.views(theta_P), self._now(*numbers)))
+
+    def _share(self, average: Following, *numbers: Any) -> Tensor:
+        return torch.as_tensor(average.share(self._now(*numbers)), device=self.device)
+
+    # ------------------------------------------------------------- evaluation
+
+    def measure(self, rows: Row, now: Numbers) -> dict[str, Tensor]:
+        """`val_loss`, `val_accuracy` ... of all members, (K,). now: any step's, for the loss's own numbers."""
+        data = self.run.data
+        x_N, y_N = data.splits["val"]
+        begin = f"average{len(self.averages) - 1}." if self.averages else ""
+        own = {
+            n[len(begin) :]: tensor for n, tensor in rows.items() if n.startswith(begin) and _is_of_net(n[len(begin) :])
+        }
+        chunks = torch.split(x_N, max(1, SCORED_AT_ONCE // len(own["weights"])))
+        self.net.eval()
+        scores_KN = torch.cat([vmap(self._scores, (0, None))(own, x_B) for x_B in chunks], 1).float()
+        self.net.train()
+        found = {"val_loss": vmap(self._loss, (0, None, 0))(scores_KN, y_N, now.under("loss"))}
+        for name, metric in data.metrics.items():
+            found[f"val_{name}"] = vmap(metric.value, (0, None))(scores_KN, y_N)
+        return found
+
+    def _scores(self, own: Row, x_B: Tensor) -> Tensor:
+        kept = {name[5:]: tensor for name, tensor in own.items() if name != "weights"}
+        scores: Tensor = functional_call(self.net, {**self.form.layout.views(own["weights"]), **kept}, (x_B,))
+        return scores
+
+    def _loss(self, scores_N: Tensor, y_N: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+        return self.run.reported_loss.at(numbers).value(scores_N, y_N)
+
+
+def _is_of_net(name: str) -> bool:
+    return name == "weights" or name.startswith("kept.")
+
+
+def _follow(old_K: Tensor, new_K: Tensor, share_K: Tensor) -> Tensor:
+    """Where the average of one tensor is after a step."""
+    return old_K.lerp(new_K, share_K.view(-1, *[1] * (old_K.dim() - 1)))
