@@ -17,3 +17,4 @@ METRICS = "metrics"  # {name: last value}: everything reported besides the objec
 BEST_STEP = "best_step"  # int: the step of its value where the objective is taken at its best
 DEATHS = "deaths"  # int: deaths of its own process since its last checkpoint
 RETRIES = "retries"  # int: how often it was tried again after its code raised
+ALONE = "alone"  # bool: it trains in no pack any more, since packs with it died or hung

@@ -61,6 +61,19 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A slot gives a trial back that it cannot train as it meant to, through no fault of the trial: it goes on later.
+
+    reason: one line. alone: whether it is to train without company then.
+    """
+
+    number: int
+    attempt: int
+    reason: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """What is new of an attempt's checkpoints: where they lie, and why one could not be written, if that happened."""
 
@@ -70,14 +83,15 @@ class Checkpointed:
     trouble: str | None = None
 
 
-News = Report | Saving | Finished | Crashed | Released | Checkpointed
+News = Report | Saving | Finished | Crashed | Released | Returned | Checkpointed
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt.
 
-    decided: whether a pruner decides on its reports; if not, they may be sent a few at a time.
+    decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. alone: it must not train
+    beside others, since a process that trained it with others died, or hung, too often.
     """
 
     number: int
@@ -85,6 +99,7 @@ class Assignment:
     seed: int
     params: Mapping[str, Any]
     decided: bool = True
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +155,8 @@ class Snapshot:
     counts: ended trials of the study by state. total: how many it ends at, None when only time limits it.
     ended: the trials that ended since the last snapshot. rate: ended trials a minute in this run.
     failure: the sentence that ends the sweep with an error. note: why it ends early without one.
-    taken_over: whether the failure is that another run has the study now.
+    taken_over: whether the failure is that another run has the study now. busy: the share of the packs' rows that
+    trained; None where nothing was packed.
     """
 
     counts: Mapping[State, int]
@@ -156,3 +172,4 @@ class Snapshot:
     note: str | None = None
     warnings: tuple[str, ...] = ()
     taken_over: bool = False
+    busy: float | None = None
