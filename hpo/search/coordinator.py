@@ -23,6 +23,7 @@ from hpo.search.messages import (
     Finished,
     Lost,
     News,
+    Remark,
     Report,
     Returned,
     Saving,
@@ -70,6 +71,7 @@ class Coordinator:
         self._ended: list[TrialEnd] = []
         self._ended_in_run = 0
         self._warnings: list[str] = []
+        self._remarks: set[str] = set()
         self._fails_in_a_row = 0
         self._read_checked = False
         self._trouble_told = False
@@ -123,7 +125,9 @@ class Coordinator:
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report | Saving))
         busy = bool(self._of(slot))
         drop = self._live.keeping.take_drop()  # of ends that are durable now
-        return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over(), drop=drop)
+        share = self._allotment.share(self._slots_now, self._counted())
+        wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
+        return Answer(told, assignments, wait, over, drop=drop, share=share)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
@@ -245,8 +249,12 @@ class Coordinator:
             room = min(room, self._plan.trials - self._counted() - len(self._open))
         return self._live.left(room)
 
+    @property
+    def _slots_now(self) -> int:
+        return max(self._live_slots, len(self._slots - self._fenced))
+
     def _start(self, slot: str, free: int) -> Iterator[Assignment]:
-        slots = max(self._live_slots, len(self._slots - self._fenced))
+        slots = self._slots_now
         while free > 0 and self._room(slots) > 0 and self._has_room(slot, slots):
             self._watch.begin()
             one = self._live.ask(slot, self._watch.unhindered)
@@ -280,6 +288,9 @@ class Coordinator:
                 one.started = self._watch.unhindered
 
     def _hear(self, slot: str, item: News) -> Verdict:
+        if isinstance(item, Remark):
+            self._remark(item)
+            return Verdict.GO_ON
         one = self._open.get(item.number)
         if one is None or one.slot != slot or one.status.attempt != item.attempt:
             return Verdict.REFUSED
@@ -320,6 +331,14 @@ class Coordinator:
             one.put_back_told = True
             return Verdict.PUT_BACK
         return Verdict.GO_ON
+
+    def _remark(self, said: Remark) -> None:
+        """Say it once, whichever slots find it out."""
+        if said.text not in self._remarks:
+            self._remarks.add(said.text)
+            self._live.log("remark", said.text)
+            if said.warning:
+                self._warnings.append(said.text)
 
     def _checkpointed(self, one: OpenTrial, item: Checkpointed) -> Verdict:
         one.checkpoint = item.where

@@ -83,7 +83,20 @@ class Checkpointed:
     trouble: str | None = None
 
 
-News = Report | Saving | Finished | Crashed | Released | Returned | Checkpointed
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a slot found out about the whole run, for people; `number` puts it before all news of trials.
+
+    warning: whether whoever watches is told, besides the log of the run.
+    """
+
+    text: str
+    warning: bool = True
+    number: int = -1
+    attempt: int = 0
+
+
+News = Report | Saving | Finished | Crashed | Released | Returned | Remark | Checkpointed
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,7 @@ class Answer:
 
     verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when
     there is nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials
-    whose checkpoints are to be deleted now.
+    whose checkpoints are to be deleted now. share: how many trials the slot may hold.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -117,6 +130,7 @@ class Answer:
     over: bool = False
     refused: bool = False
     drop: tuple[int, ...] = ()
+    share: int = 1
 
 
 def refusal(news: Sequence[News]) -> Answer:
