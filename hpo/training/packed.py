@@ -137,7 +137,7 @@ class Pack:
 
     def epoch(self) -> None:
         """Train every member on every example once, each in its own order, and evaluate all of them."""
-        with tensor_float_32(self.tf32, self.device), _batched_attention():
+        with tensor_float_32(self.tf32, self.device), _batched_attention(), self._step.masks.installed():
             numbers = self._numbers()
             constants = self._constants(numbers)
             order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self.members])

@@ -97,8 +97,10 @@ class MemberStep:
         everything = {**weights, **{name: tensor.clone() for name, tensor in kept.items()}}
         loss = self.run.reported_loss.at(now.under("loss")).training(self.task, self.device)
         smoothing = self.run.config.regularization.smoothing(now)
-        with self.masks.of(now), self.masks.forward(), self.autocast():
+        self.masks.begin(now)
+        with self.masks.forward(), self.autocast():
             value = loss(functional_call(self.net, everything, (x_B,)), y_B, x_B, smoothing)
+        self.masks.forget()
         left = {name: everything[name].detach() for name in kept}
         return self.slots.penalty(weights, value, now), (value.detach(), left)
 
