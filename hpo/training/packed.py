@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hpo.tasks import Task
+from hpo.training.compiled import can_compile
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import on_device, pick_device
 from hpo.training.loop import Run, begin
@@ -31,6 +32,9 @@ from hpo.training.randomness import seeded
 from hpo.training.rows import RowForm
 from hpo.training.shape import numbers_of, shape_of
 from hpo.training.trial import Diverged, Trial, Verdict, checked
+
+LADDER = (8, 32, 64)
+"""How many rows a compiled step is for, so that members come and go without another compilation."""
 
 
 class Member:
@@ -94,6 +98,7 @@ class Pack:
         self.x_N, self.y_N = on_device(task, self.device).splits["train"]
         self.batch_size, self.tf32 = config.batch_size, config.tf32
         self.members: list[Member] = []
+        self._compiles = config.compile and can_compile()
         self._form: RowForm | None = None
         self._rows: Row = {}
 
@@ -111,21 +116,43 @@ class Pack:
             run = begin(config, self.task, trial, self.device, random)
         if self._form is None:
             self._form = RowForm(run)
-            self._step = MemberStep(run, self._form, self.task)
-        row = self._form.take(run)
+            self._step = MemberStep(run, self._form, self.task, compiles=self._compiles)
+        row = {name: tensor[None] for name, tensor in self._form.take(run).items()}
         if self.members:
-            self._rows = {name: torch.cat([tensor, row[name][None]]) for name, tensor in self._rows.items()}
-        else:
-            self._rows = {name: tensor[None].clone() for name, tensor in row.items()}
+            count = len(self.members)
+            row = {name: torch.cat([tensor[:count], row[name]]) for name, tensor in self._rows.items()}
         self.members.append(Member(self, run))
+        self._keep(row)
         return self.members[-1]
 
     def leave(self, member: Member) -> None:
         """Take a member out; its row is another's then."""
         place = self.members.index(member)
+        rest = [row for row in range(len(self.members)) if row != place]
         self.members.pop(place)
-        rest = [row for row in range(len(self.members) + 1) if row != place]
-        self._rows = {name: tensor[rest] for name, tensor in self._rows.items()}
+        self._keep({name: tensor[rest] for name, tensor in self._rows.items()})
+
+    def _keep(self, rows: Row) -> None:
+        """Hold the rows of the members and, where the step is compiled for so many, copies of the first behind them."""
+        empty = self.capacity - len(self.members)
+        if empty:
+            rows = {
+                name: torch.cat([tensor, tensor[:1].expand(empty, *tensor.shape[1:])]) for name, tensor in rows.items()
+            }
+        self._rows = rows
+
+    @property
+    def capacity(self) -> int:
+        """Rows that an epoch trains: as many as there are members, or the next step of a ladder."""
+        count = len(self.members)
+        if not self._compiles or not count:
+            return count
+        return next((step for step in LADDER if step >= count), -(-count // LADDER[-1]) * LADDER[-1])
+
+    @property
+    def _trained(self) -> list[Member]:
+        """The member of every row that is trained."""
+        return self.members + self.members[:1] * (self.capacity - len(self.members))
 
     def write_back(self, member: Member) -> None:
         """Write a member's row into its run."""
@@ -140,7 +167,7 @@ class Pack:
         with tensor_float_32(self.tf32, self.device), _batched_attention(), self._step.masks.installed():
             numbers = self._numbers()
             constants = self._constants(numbers)
-            order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self.members])
+            order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self._trained])
             losses = []
             for step, rows_KB in enumerate(torch.split(order_KN, self.batch_size, 1)):
                 losses.append(self._one_step(rows_KB, numbers.at(step), constants.at(step)))
@@ -148,17 +175,16 @@ class Pack:
 
     def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:
         """One step of every member; their losses (K,)."""
-        x_KB, y_KB = _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB)
-        value_K, gradient_KP, kept = self._step.gradient(self._rows, x_KB, y_KB, now)
-        with torch.no_grad():
-            moved = self._step.move(self._rows, gradient_KP, kept, now, constants)
+        # the last batch of an epoch may be smaller: one step is not worth a second compilation
+        step = self._step.whole if rows_KB.shape[1] == self.batch_size else self._step
+        value_K, moved = step(self._rows, _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB), now, constants)
         for name, tensor in moved.items():
             self._rows[name].copy_(tensor)
         return value_K
 
     def _numbers(self) -> Numbers:
         """What the members differ in, for each step of this epoch."""
-        members, steps = self.members, self.members[0].run.steps
+        members, steps = self._trained, self.members[0].run.steps
         first_K = torch.tensor([m.history.epoch * steps for m in members])
         tables: dict[str, Tensor] = {}
         for path in dict.fromkeys(path for m in members for path in (*numbers_of(m.config), *m.run.curves.rows)):

@@ -6,7 +6,7 @@ The slots are those of the solo loop (`slots.py`). Members of one shape fill the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from hpo.tasks import Task
 from hpo.training.averages import Following
+from hpo.training.compiled import compiled
 from hpo.training.dropout import Masks
 from hpo.training.evaluation import CHUNK
 from hpo.training.loop import Run
@@ -57,16 +58,29 @@ class Numbers:
         return self.seeds, self.step, self.steps, dict(self.values)
 
 
+Step = Callable[[Row, Tensor, Tensor, Numbers, Mapping[str, Tensor]], tuple[Tensor, Row]]
+
+
 class MemberStep:
     """The step of a shape. run: any member's; its network is the form into which the weights of all are put."""
 
-    def __init__(self, run: Run, form: RowForm, task: Task) -> None:
+    def __init__(self, run: Run, form: RowForm, task: Task, *, compiles: bool) -> None:
+        """compiles: whether `whole` is compiled at its first call, which takes half a minute."""
         self.run, self.form, self.task, self.device = run, form, task, run.x_N.device
         self.net, self.slots = run.net, run.slots
         self.masks = Masks(self.device)
         self.autocast = autocast(run.config.precision, self.device)
         self.averages = followings(run)
         self._gradients = vmap(self._gradient, randomness="error")
+        self.whole: Step = compiled(self) if compiles else self
+
+    def __call__(
+        self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Row]:
+        """Losses (K,), and what of `rows` is another after the step. Changes nothing in place."""
+        value_K, gradient_KP, kept = self.gradient(rows, x_KB, y_KB, now)
+        with torch.no_grad():
+            return value_K, self.move(rows, gradient_KP, kept, now, constants)
 
     def gradient(self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers) -> tuple[Tensor, Tensor, Row]:
         """Losses (K,), the gradients that the optimizer gets (K, P), and the buffers after the forward pass."""
