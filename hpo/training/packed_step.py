@@ -6,7 +6,7 @@ The slots are those of the solo loop (`slots.py`). Members of one shape fill the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from hpo.training.packed_rules import Row
 from hpo.training.precision import autocast
 from hpo.training.randomness import Draws
 from hpo.training.rows import RowForm, followings
+from hpo.training.shape import numbers_of
 from hpo.training.slots import Gradients, Now, Weights, no_bound
 
 SCORED_AT_ONCE = 16 * CHUNK
@@ -59,6 +60,27 @@ class Numbers:
 
 
 Step = Callable[[Row, Tensor, Tensor, Numbers, Mapping[str, Tensor]], tuple[Tensor, Row]]
+
+
+def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
+    """What members differ in, for each step of their next epochs."""
+    device, steps = runs[0].x_N.device, runs[0].steps
+    first_K = torch.tensor([run.history.epoch * steps for run in runs])
+    paths = dict.fromkeys(path for run in runs for path in (*numbers_of(run.config), *run.curves.rows))
+    return Numbers(
+        seeds=torch.tensor([run.random.member for run in runs], device=device).expand(steps, -1),
+        step=(first_K + torch.arange(steps)[:, None]).to(device),
+        steps=torch.tensor([steps * run.config.epochs for run in runs], device=device).expand(steps, -1),
+        values={path: torch.stack([_column(run, path) for run in runs], 1).to(device) for path in paths},
+    )
+
+
+def _column(run: Run, path: str) -> Tensor:
+    """One member's values of a number in its next epoch, (S,) float64."""
+    row_T, first = run.curves.rows.get(path), run.history.epoch * run.steps
+    if row_T is None:
+        return torch.full((run.steps,), numbers_of(run.config)[path], dtype=torch.float64)
+    return torch.from_numpy(row_T[first : first + run.steps].copy())
 
 
 class MemberStep:
@@ -153,17 +175,21 @@ class MemberStep:
         """`val_loss`, `val_accuracy` ... of all members, (K,). now: any step's, for the loss's own numbers."""
         data = self.run.data
         x_N, y_N = data.splits["val"]
-        begin = f"average{len(self.averages) - 1}." if self.averages else ""
-        own = {
-            n[len(begin) :]: tensor for n, tensor in rows.items() if n.startswith(begin) and _is_of_net(n[len(begin) :])
-        }
-        chunks = torch.split(x_N, max(1, SCORED_AT_ONCE // len(own["weights"])))
-        self.net.eval()
-        scores_KN = torch.cat([vmap(self._scores, (0, None))(own, x_B) for x_B in chunks], 1).float()
-        self.net.train()
+        scores_KN = self.scores(rows, x_N)
         found = {"val_loss": vmap(self._loss, (0, None, 0))(scores_KN, y_N, now.under("loss"))}
         for name, metric in data.metrics.items():
             found[f"val_{name}"] = vmap(metric.value, (0, None))(scores_KN, y_N)
+        return found
+
+    def scores(self, rows: Row, x_N: Tensor) -> Tensor:
+        """The scores of all members, (K, N, ...) float32, at their outermost average where there is one."""
+        begin = f"average{len(self.averages) - 1}." if self.averages else ""
+        own = {name.removeprefix(begin): tensor for name, tensor in rows.items() if name.startswith(begin)}
+        own = {name: tensor for name, tensor in own.items() if _is_of_net(name)}
+        chunks = torch.split(x_N, max(1, SCORED_AT_ONCE // len(own["weights"])))
+        self.net.eval()
+        found = torch.cat([vmap(self._scores, (0, None))(own, x_B) for x_B in chunks], 1).float()
+        self.net.train()
         return found
 
     def _scores(self, own: Row, x_B: Tensor) -> Tensor:
