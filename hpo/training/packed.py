@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hpo.tasks import Task
@@ -110,6 +110,7 @@ class Pack:
         self._form = RowForm(first)
         self._step = MemberStep(first, self._form, self.task, compiles=self._compiles)
         self._rows: Row = {}
+        self._has_lstm = any(isinstance(module, nn.LSTM) for module in first.net.modules())
         with self._ready():
             self.serial = probe(self._step, (first, second))
 
@@ -186,14 +187,16 @@ class Pack:
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """What stands otherwise in this process while a pack computes."""
-        with tensor_float_32(self.tf32, self.device), _batched_attention(), self._step.masks.installed():
+        with tensor_float_32(self.tf32, self.device), _batched_attention(), _batched_lstm(self._has_lstm):
             yield
 
     def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:
         """One step of every member; their losses (K,)."""
         # the last batch of an epoch may be smaller: one step is not worth a second compilation
         step = self._step.whole if rows_KB.shape[1] == self.batch_size else self._step
-        value_K, moved = step(self._rows, _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB), now, constants)
+        x_KB, y_KB = _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB)
+        with self._step.masks.installed():
+            value_K, moved = step(self._rows, x_KB, y_KB, now, constants)
         for name, tensor in moved.items():
             self._rows[name].copy_(tensor)
         return value_K
@@ -236,3 +239,14 @@ def _batched_attention() -> Iterator[None]:
             yield
     finally:
         fast.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _batched_lstm(wanted: bool) -> Iterator[None]:
+    """oneDNN's LSTM cannot be mapped over members, torch's own can; without oneDNN convolutions take longer."""
+    before = torch._C._get_mkldnn_enabled()  # torch.backends.mkldnn.flags also sets what only Intel's GPUs have
+    torch._C._set_mkldnn_enabled(before and not wanted)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value, vjp, vmap
 
 from hpo.tasks import Task
 from hpo.training.averages import Following
@@ -93,6 +93,8 @@ class MemberStep:
         self.masks = Masks(self.device)
         self.autocast = autocast(run.config.precision, self.device)
         self.averages = followings(run)
+        self.scores_as_in_training = False
+        """Whether an evaluation must look like a step: torch maps its LSTM over members only where gradients are."""
         self._gradients = vmap(self._gradient, randomness="error")
         self.whole: Step = compiled(self) if compiles else self
 
@@ -194,7 +196,12 @@ class MemberStep:
 
     def _scores(self, own: Row, x_B: Tensor) -> Tensor:
         kept = {name[5:]: tensor for name, tensor in own.items() if name != "weights"}
-        scores: Tensor = functional_call(self.net, {**self.form.layout.views(own["weights"]), **kept}, (x_B,))
+
+        def scored(weights: Weights) -> Any:
+            return functional_call(self.net, {**weights, **kept}, (x_B,))
+
+        weights = self.form.layout.views(own["weights"])
+        scores: Tensor = vjp(scored, weights)[0] if self.scores_as_in_training else scored(weights)
         return scores
 
     def _loss(self, scores_N: Tensor, y_N: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hpo.errors import HpoError
 from hpo.training.evaluation import scores_of
 from hpo.training.loop import Run
+from hpo.training.packed_rules import Row
 from hpo.training.packed_step import MemberStep, numbers_of_epoch
 from hpo.training.rows import others
 from hpo.training.shape import Unpackable
@@ -64,9 +65,9 @@ def _packed(step: MemberStep, runs: Sequence[Run]) -> list[_Step]:
     rows = {name: torch.stack([row[name] for row in own]) for name in own[0]}
     x_KB, y_KB = (torch.stack([values_N[:count]] * len(runs)) for values_N in (runs[0].x_N, runs[0].y_N))
     try:
-        value_K, gradient_KP, others_K = step.gradient(rows, x_KB, y_KB, numbers_of_epoch(runs).at(0))
-        with torch.no_grad():
-            scores_K = step.scores(rows, runs[0].data.splits["val"][0][:EXAMPLES])
+        with step.masks.installed():
+            value_K, gradient_KP, others_K = step.gradient(rows, x_KB, y_KB, numbers_of_epoch(runs).at(0))
+        scores_K = _scores(step, rows, runs[0].data.splits["val"][0][:EXAMPLES])
     except HpoError:
         raise
     except Exception as error:
@@ -75,6 +76,16 @@ def _packed(step: MemberStep, runs: Sequence[Run]) -> list[_Step]:
         _Step(value_K[k], form.layout.views(gradient_KP[k]), {n: t[k] for n, t in others_K.items()}, scores_K[k])
         for k in range(len(runs))
     ]
+
+
+@torch.no_grad()
+def _scores(step: MemberStep, rows: Row, x_N: Tensor) -> Tensor:
+    """In whichever way the model can be evaluated; the step remembers it."""
+    try:
+        return step.scores(rows, x_N)
+    except RuntimeError:
+        step.scores_as_in_training = True
+        return step.scores(rows, x_N)
 
 
 def _plain(run: Run) -> _Step:
