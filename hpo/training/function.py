@@ -8,8 +8,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import UserError, unknown
 from hpo.loader import Reference, here, load, run_file
@@ -21,13 +22,20 @@ from hpo.training.paths import with_paths
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Trial, checked
 
+if TYPE_CHECKING:
+    from hpo.training.by_class import ByClass
+
 
 @dataclass(frozen=True)
 class Ended:
-    """A training that came to its end. metrics: what the function returned; unread: parameters it never looked at."""
+    """A training that came to its end. metrics: what the function returned; unread: parameters it never looked at.
+
+    by_class: measures a task's network on the validation split, where there are classes.
+    """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    by_class: Callable[[], ByClass | None] | None = None
 
 
 TrainingFunction = Callable[[Mapping[str, Any], Trial], Ended]
@@ -80,6 +88,7 @@ class TaskJob(TrainingJob):
 
     def load(self, device: str) -> TrainingFunction:
         """The loop of `hpo.training.loop` on this task."""
+        from hpo.training.by_class import measure_by_class
         from hpo.training.loop import train_task
 
         self.load_plugins()
@@ -89,7 +98,8 @@ class TaskJob(TrainingJob):
         def run(params: Mapping[str, Any], trial: Trial) -> Ended:
             full = self.placed(with_paths(config, {**params, "seed": trial.seed}))
             trained = train_task(full, task, trial, device)
-            return Ended(unread=tuple(path for path in trained.unread if path in params))
+            unread = tuple(path for path in trained.unread if path in params)
+            return Ended(unread=unread, by_class=partial(measure_by_class, trained.net, task, "val", device))
 
         return run
 
