@@ -56,7 +56,7 @@ def measure_by_class(
     place = pick_device(device)
     x_N, target_N = on_device(task, place).splits[split]
     scores_NC = class_scores(scores_of(net.to(place), x_N))
-    if scores_NC.dim() != 2 or scores_NC.shape[1] > MOST_CLASSES:
+    if scores_NC.dim() != 2 or target_N.dim() != 1 or scores_NC.shape[1] > MOST_CLASSES:
         return None
     share_NC = scores_NC.double().softmax(1).cpu().numpy()
     said_N, there_N = scores_NC.argmax(1).cpu().numpy(), target_N.cpu().numpy()
