@@ -19,7 +19,7 @@ def train_pack(pack: Pack) -> None:
         pack.epoch()
         for member in list(pack.members):
             if member.diverged is not None or not member.deliver():
-                pack.write_back(member)
+                member.network()
                 pack.leave(member)
 
 

@@ -58,6 +58,11 @@ class Member:
         at_end = self.trial.keeps and self.history.epoch == self.config.epochs
         return bool(self.unreported) and (self.trial.checkpoint_due or at_end)
 
+    def network(self) -> nn.Module:
+        """The network that was evaluated last, with the weights of its row."""
+        self._pack.write_back(self)
+        return self.run.slots.average.shadow
+
     def save(self) -> None:
         """Save the state of its row as the checkpoint of a solo run."""
         self._pack.write_back(self)
