@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from hpo.storage import StudyRecords
     from hpo.training.again import Again
+    from hpo.training.by_class import ByClass
 
 log = logging.getLogger("hpo.export")
 
@@ -200,6 +201,7 @@ class TrainResult:
 
     value: the objective now, None where it was not reached. recorded: the exported one. compared: false with
     overrides. test: metrics on the test split, empty where there is none. net: the trained network of a task.
+    by_class: its confusion matrix and ROC curves on the test split, on the validation split where there is none.
     """
 
     exported: Exported
@@ -209,6 +211,7 @@ class TrainResult:
     compared: bool
     differs: tuple[str, ...]
     net: nn.Module | None = None
+    by_class: ByClass | None = None
 
     @property
     def recorded(self) -> float:
@@ -243,6 +246,7 @@ class TrainResult:
             "reproduced": self.reproduced if self.compared else None,
             "metrics": dict(self.metrics),
             "test": dict(self.test),
+            "by_class": self.by_class.model_dump(mode="json") if self.by_class is not None else None,
         }
 
     def check(self) -> None:
@@ -300,6 +304,7 @@ def train(
         compared=not changes,
         differs=differs,
         net=again.net,
+        by_class=again.by_class,
     )
 
 

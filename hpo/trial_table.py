@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Curves = Mapping[int, Mapping[str, Mapping[int, float]]]
 
-_DROPPED = "system_attrs"
+_DROPPED = ("system_attrs", f"user_attrs_{attributes.BY_CLASS}")
 _METRICS = f"user_attrs_{attributes.METRICS}"
 
 

@@ -17,6 +17,7 @@ from optuna.study import Study
 from plotly.offline import get_plotlyjs
 
 from hpo.report import tables
+from hpo.report.confusion_matrix import plot_confusion_matrix
 from hpo.report.history import plot_history
 from hpo.report.importances import plot_importances
 from hpo.report.learning_curves import plot_learning_curves
@@ -24,7 +25,8 @@ from hpo.report.learning_rates import plot_learning_rates
 from hpo.report.look import NothingToShow, text
 from hpo.report.other_metrics import ReadMetrics, plot_other_metrics
 from hpo.report.pareto_front import plot_pareto_front
-from hpo.report.reading import Objective, objectives, spec_of
+from hpo.report.reading import Objective, has_by_class, note_on_weights, objectives, spec_of
+from hpo.report.roc_curves import plot_roc_curves
 from hpo.report.slices import plot_slices
 from hpo.report.timeline import plot_timeline
 from hpo.whole_file import whole_file
@@ -112,6 +114,12 @@ def sections(study: Study, metrics: ReadMetrics | None = None) -> Iterator[Secti
     if metrics is not None:
         note = "Everything else that was reported, by step; the winner in orange, an even choice of the others."
         yield Section("metrics", "Other metrics", note, lambda study: plot_other_metrics(study, metrics))
+    if has_by_class(study):
+        at_end = note_on_weights(study)
+        note = f"What the winner takes the validation examples of each class for.{at_end}"
+        yield Section("confusion", "Confusion matrix", note, plot_confusion_matrix)
+        note = f"The winner on the validation split, each class against the others; areas in the legend.{at_end}"
+        yield Section("roc", "ROC curves", note, plot_roc_curves)
     if spec_of(study).get("task"):
         yield Section("rates", "Learning rates", "Of the ten best trials; the best one in orange.", plot_learning_rates)
     note = (

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import NothingToShow
 from hpo.search import attributes
+from hpo.training.by_class import ByClass
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,41 @@ def leaders(study: Study, most: int) -> list[FrozenTrial]:
     if not trials_of(study, TrialState.COMPLETE):
         return []
     return study.best_trials[:most]
+
+
+def winner_by_class(study: Study) -> ByClass:
+    """What the winner's network takes for what; NothingToShow without a single winner, or when it was not kept."""
+    trial = _single_winner(study)
+    if trial is None:
+        raise NothingToShow("There is no single winner.")
+    if attributes.BY_CLASS not in trial.user_attrs:
+        raise NothingToShow(f"Nothing was kept by class for trial {trial.number}.")
+    try:
+        # from JSON, where lists are tuples
+        return ByClass.model_validate_json(json.dumps(trial.user_attrs[attributes.BY_CLASS]))
+    except ValueError:
+        raise NothingToShow(f"What was kept by class for trial {trial.number} cannot be read.") from None
+
+
+def has_by_class(study: Study) -> bool:
+    """Whether there is a single winner and its network was measured by class."""
+    trial = _single_winner(study)
+    return trial is not None and attributes.BY_CLASS in trial.user_attrs
+
+
+def note_on_weights(study: Study) -> str:
+    """A sentence where the winner's value is not of its last weights, which are those that are measured by class."""
+    trial = _single_winner(study)
+    step = None if trial is None else trial.user_attrs.get(attributes.BEST_STEP)
+    if trial is None or step in (None, trial.last_step):
+        return ""
+    word = step_word(study)
+    return f" Measured at its end, after {word} {trial.last_step}; its value is of {word} {step}."
+
+
+def _single_winner(study: Study) -> FrozenTrial | None:
+    best = leaders(study, 1) if len(objectives(study)) == 1 else []
+    return best[0] if best else None
 
 
 def finished(study: Study) -> list[FrozenTrial]:

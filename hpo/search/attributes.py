@@ -15,6 +15,7 @@ CHECKPOINT = "checkpoint"  # str: where its last checkpoint lies, if it is kept
 LOG = "log"  # str: the file with its prints, warnings and traceback
 METRICS = "metrics"  # {name: last value}: everything reported besides the objective
 BEST_STEP = "best_step"  # int: the step of its value where the objective is taken at its best
+BY_CLASS = "by_class"  # dict: confusion matrix and ROC curves on the validation split, if it was the best when it ended
 DEATHS = "deaths"  # int: deaths of its own process since its last checkpoint
 RETRIES = "retries"  # int: how often it was tried again after its code raised
 ALONE = "alone"  # bool: it trains in no pack any more, since packs with it died or hung

@@ -303,7 +303,7 @@ class Coordinator:
             if isinstance(item, Checkpointed):
                 return self._checkpointed(one, item)
             if isinstance(item, Finished):
-                self._close(one, self._live.finish(one, item.metrics))
+                self._close(one, self._live.finish(one, item.metrics, item.by_class))
                 self._check_read(item)
             elif isinstance(item, Crashed):
                 self._crashed(one, item)

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.errors import UserError
 from hpo.search import attributes
 from hpo.search.keeping import Keeping
-from hpo.search.messages import Assignment, TrialEnd
+from hpo.search.messages import Assignment, Lead, TrialEnd
 from hpo.search.plan import SearchPlan
 from hpo.search.samplers import seeded
 from hpo.search.seeds import trial_seed
@@ -219,7 +219,8 @@ class LiveStudy:
         self._note_point(params)
         self._alone.discard(trial.number)
         alone = bool(known.user_attrs.get(attributes.ALONE))
-        assignment = Assignment(trial.number, status.attempt, seed, params, self._plan.pruner.decides, alone)
+        decided, lead = self._plan.pruner.decides, self._lead()
+        assignment = Assignment(trial.number, status.attempt, seed, params, decided, lead, alone)
         return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
@@ -276,8 +277,13 @@ class LiveStudy:
         """End a trial as PRUNED, with the pruner's reason. Raises EndedElsewhere."""
         return self._end(one, Event.PRUNE, None, self._plan.pruner.reason(self.study, one.known))
 
-    def finish(self, one: OpenTrial, returned: Mapping[str, float]) -> TrialEnd:
-        """End a trial as COMPLETE; what it returned counts as its last report. Raises Unusable and EndedElsewhere."""
+    def finish(
+        self, one: OpenTrial, returned: Mapping[str, float], by_class: Mapping[str, Any] | None = None
+    ) -> TrialEnd:
+        """End a trial as COMPLETE; what it returned counts as its last report. Raises Unusable and EndedElsewhere.
+
+        by_class: of its last weights, kept when it is the best so far.
+        """
         one.metrics.update(returned)
         self._objective_value(one.metrics)
         values = [float(one.metrics[objective.metric]) for objective in self._plan.objectives]
@@ -287,6 +293,8 @@ class LiveStudy:
             for step, value in sorted(one.known.intermediate_values.items()):
                 if first.better(value, values[0]) or (value == values[0] and best_step is None):
                     values[0], best_step = value, step
+        if by_class is not None and self._leads(values[0]):
+            self._set_by_class(one, by_class)
         return self._end(one, Event.FINISH, values, None, best_step)
 
     def crash(self, one: OpenTrial, reason: str) -> TrialEnd:
@@ -322,6 +330,10 @@ class LiveStudy:
     def _set_waiting(self, trial_id: int, reason: str) -> None:
         self.study._storage.set_trial_user_attr(trial_id, attributes.REASON, f"put back: {reason}")
         self.study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    @_unless_ended_elsewhere()
+    def _set_by_class(self, one: OpenTrial, by_class: Mapping[str, Any]) -> None:
+        one.trial.set_user_attr(attributes.BY_CLASS, dict(by_class))
 
     def _set_metrics(self, one: OpenTrial, but: set[str]) -> None:
         others = {name: value for name, value in one.metrics.items() if name not in but and math.isfinite(value)}
@@ -371,9 +383,18 @@ class LiveStudy:
         """With several objectives the best is that of the first."""
         if state is not State.COMPLETE or not trial.values:
             return
-        best = self.best
-        if best is None or best.value is None or self._plan.objectives[0].better(trial.values[0], best.value):
+        if self._leads(trial.values[0]):
             self.best = _trial_end(trial, state, None)
+
+    def _leads(self, value: float) -> bool:
+        best = self.best
+        return best is None or best.value is None or self._plan.objectives[0].better(value, best.value)
+
+    def _lead(self) -> Lead | None:
+        if len(self._plan.objectives) > 1:
+            return None
+        (objective,) = self._plan.objectives
+        return Lead(objective.metric, objective.direction == "maximize", self.best.value if self.best else None)
 
 
 def _trial_end(trial: FrozenTrial, state: State, reason: str | None) -> TrialEnd:

@@ -34,12 +34,17 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A training function returned. `metrics` is what it returned, `unread` the parameters it never looked at."""
+    """A training function returned. `metrics` is what it returned, `unread` the parameters it never looked at.
+
+    by_class: confusion matrix and ROC curves of its network, as plain data for the report; of a trial that may be the
+    best only.
+    """
 
     number: int
     attempt: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    by_class: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +105,28 @@ News = Report | Saving | Finished | Crashed | Released | Returned | Remark | Che
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """The best value of a study so far, None where there is none: what a trial has to beat to be the winner."""
+
+    metric: str
+    maximize: bool
+    value: float | None
+
+    def is_beaten(self, metrics: Mapping[str, float]) -> bool:
+        """Whether one report goes beyond it."""
+        if self.metric not in metrics:
+            return False
+        new = metrics[self.metric]
+        return self.value is None or (new > self.value if self.maximize else new < self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt.
 
-    decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. alone: it must not train
-    beside others, since a process that trained it with others died, or hung, too often.
+    decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. lead: when it was given
+    out, so that what is kept of the winner only is not made for each trial; None with several objectives. alone: it
+    must not train beside others, since a process that trained it with others died, or hung, too often.
     """
 
     number: int
@@ -112,6 +134,7 @@ class Assignment:
     seed: int
     params: Mapping[str, Any]
     decided: bool = True
+    lead: Lead | None = None
     alone: bool = False
 
 

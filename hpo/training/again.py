@@ -12,6 +12,7 @@ from torch import nn
 
 from hpo.errors import UserError
 from hpo.schema import check
+from hpo.training.by_class import ByClass, measure_by_class
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import evaluate
 from hpo.training.function import TaskJob, TrainingJob
@@ -26,6 +27,7 @@ class Again:
     """What a training gave: its reports, what it returned, and for a task its network and test metrics.
 
     unread: the parameters that a user's own loop never looked at.  model: the section that the network was built from.
+    by_class: of a task with classes, on the test split, or the validation split where there is none.
     """
 
     history: tuple[Progress, ...]
@@ -34,6 +36,7 @@ class Again:
     net: nn.Module | None
     unread: tuple[str, ...] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    by_class: ByClass | None = None
 
     def at(self, step: int | None) -> Mapping[str, float]:
         """All metrics as reported until `step`; None: at the end, what was returned goes before what was reported."""
@@ -83,4 +86,5 @@ def train_again(
     full = job.placed(with_paths(check(TrainingConfig.for_task(task), {}), config))
     trained = train_task(full, task, trial, place, until)
     test = evaluate(trained.net, full, task, "test", place) if task.test is not None else {}
-    return Again(tuple(history), {}, test, trained.net, model=model_section(full))
+    by_class = measure_by_class(trained.net, task, "test" if test else "val", place)
+    return Again(tuple(history), {}, test, trained.net, model=model_section(full), by_class=by_class)

@@ -61,8 +61,14 @@ class Masks:
     @contextmanager
     def of(self, now: Now) -> Iterator[None]:
         """The masks of `now`: inside, forward passes (`forward`) count their layers from 0, one after the other."""
+        self.begin(now)
+        with self.installed():
+            yield
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """torch's functions replaced; whose masks is for `begin` to say."""
         before = {name: getattr(functional, name) for name in self.functions}
-        self._begin(now)
         for name, function in self.functions.items():
             setattr(functional, name, function)
         try:
@@ -80,7 +86,8 @@ class Masks:
         finally:
             self.counting = False
 
-    def _begin(self, now: Now) -> None:
+    def begin(self, now: Now) -> None:
+        """Be the masks of `now`, from layer 0 on."""
         self.seed, self.layer = now.draws.seed, 0
         if not self.compiled:
             self.step, self.moved = now.step, now.values
@@ -92,6 +99,10 @@ class Masks:
         for path, value in self.moved.items():
             assert isinstance(value, Tensor)
             value.fill_(now.values[path])
+
+    def forget(self) -> None:
+        """Hold no tensor of a step: those of a member end with torch.func.vmap."""
+        self.seed, self.step, self.moved = 0, 0, {}
 
     def next_layer(self) -> int:
         """The number of this call. Raises UserError in a backward pass, where layers cannot be counted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,22 @@ from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Trial, checked
 
 if TYPE_CHECKING:
-    from hpo.training.packed import Pack
+    from torch import nn
+
+    from hpo.training.by_class import ByClass
+    from hpo.training.packed import Member, Pack
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A training that came to its end. metrics: what the function returned; unread: parameters it never looked at."""
+    """A training that came to its end. metrics: what the function returned; unread: parameters it never looked at.
+
+    by_class: measures a task's network on the validation split, where there are classes.
+    """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    by_class: Callable[[], ByClass | None] | None = None
 
 
 TrainingFunction = Callable[[Mapping[str, Any], Trial], Ended]
@@ -130,7 +138,17 @@ class Packing:
         from hpo.training.loop import train_task
 
         trained = train_task(self.config(params, trial.seed), self.task, trial, self.device)
-        return Ended(unread=tuple(path for path in trained.unread if path in params))
+        return self._ended(params, trained.unread, trained.net)
+
+    def ended(self, params: Mapping[str, Any], member: Member) -> Ended:
+        """The same of a member that has not left its pack."""
+        return self._ended(params, member.run.unread, member.network())
+
+    def _ended(self, params: Mapping[str, Any], unread: Sequence[str], net: nn.Module) -> Ended:
+        from hpo.training.by_class import measure_by_class
+
+        own = tuple(path for path in unread if path in params)
+        return Ended(unread=own, by_class=partial(measure_by_class, net, self.task, "val", self.device))
 
     def shape(self, config: TrainingConfig) -> Shape:
         """What the members of a pack with this config agree on. Raises Unpackable."""

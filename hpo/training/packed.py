@@ -17,20 +17,25 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hpo.tasks import Task
+from hpo.training.compiled import can_compile
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import on_device, pick_device
 from hpo.training.loop import Run, begin
 from hpo.training.packed_rules import EpochNumbers, Row
-from hpo.training.packed_step import MemberStep, Numbers
+from hpo.training.packed_step import MemberStep, Numbers, numbers_of_epoch
 from hpo.training.precision import tensor_float_32
+from hpo.training.probe import probe
 from hpo.training.randomness import seeded
 from hpo.training.rows import RowForm
-from hpo.training.shape import numbers_of, shape_of
+from hpo.training.shape import shape_of
 from hpo.training.trial import Diverged, Trial, Verdict, checked
+
+LADDER = (8, 32, 64)
+"""How many rows a compiled step is for, so that members come and go without another compilation."""
 
 
 class Member:
@@ -52,6 +57,11 @@ class Member:
         """Whether its state is to be saved before its reports are told."""
         at_end = self.trial.keeps and self.history.epoch == self.config.epochs
         return bool(self.unreported) and (self.trial.checkpoint_due or at_end)
+
+    def network(self) -> nn.Module:
+        """The network that was evaluated last, with the weights of its row."""
+        self._pack.write_back(self)
+        return self.run.slots.average.shadow
 
     def save(self) -> None:
         """Save the state of its row as the checkpoint of a solo run."""
@@ -85,17 +95,29 @@ class Member:
 
 
 class Pack:
-    """Members of one shape. Not thread safe; one pack, or solo training, computes at a time in a process."""
+    """Members of one shape. Not thread safe; one pack, or solo training, computes at a time in a process.
+
+    serial: operations of the network that torch calls for one member after another, so that a pack gains little.
+    """
 
     def __init__(self, task: Task, config: TrainingConfig, device: str | torch.device | None = None) -> None:
-        """config: of any member. Raises Unpackable."""
+        """config: of any member; the network is tried once (`probe`).
+
+        Raises Unpackable, and UserError for what a solo run does.
+        """
         self.shape = shape_of(config)
         self.task, self.device = task, pick_device(device)
         self.x_N, self.y_N = on_device(task, self.device).splits["train"]
         self.batch_size, self.tf32 = config.batch_size, config.tf32
         self.members: list[Member] = []
-        self._form: RowForm | None = None
+        self._compiles = config.compile and can_compile()
+        first, second = (self._begin(config.model_copy(update={"seed": seed}), _nobody()) for seed in (0, 1))
+        self._form = RowForm(first)
+        self._step = MemberStep(first, self._form, self.task, compiles=self._compiles)
         self._rows: Row = {}
+        self._has_lstm = any(isinstance(module, nn.LSTM) for module in first.net.modules())
+        with self._ready():
+            self.serial = probe(self._step, (first, second))
 
     # ---------------------------------------------------------------- members
 
@@ -107,29 +129,50 @@ class Pack:
         """
         if shape_of(config) != self.shape:
             raise ValueError("a config of another shape")
-        with seeded(config.seed, self.device) as random:
-            run = begin(config, self.task, trial, self.device, random)
-        if self._form is None:
-            self._form = RowForm(run)
-            self._step = MemberStep(run, self._form, self.task)
-        row = self._form.take(run)
+        run = self._begin(config, trial)
+        row = {name: tensor[None] for name, tensor in self._form.take(run).items()}
         if self.members:
-            self._rows = {name: torch.cat([tensor, row[name][None]]) for name, tensor in self._rows.items()}
-        else:
-            self._rows = {name: tensor[None].clone() for name, tensor in row.items()}
+            count = len(self.members)
+            row = {name: torch.cat([tensor[:count], row[name]]) for name, tensor in self._rows.items()}
         self.members.append(Member(self, run))
+        self._keep(row)
         return self.members[-1]
+
+    def _begin(self, config: TrainingConfig, trial: Trial) -> Run:
+        with seeded(config.seed, self.device) as random:
+            return begin(config, self.task, trial, self.device, random)
 
     def leave(self, member: Member) -> None:
         """Take a member out; its row is another's then."""
         place = self.members.index(member)
+        rest = [row for row in range(len(self.members)) if row != place]
         self.members.pop(place)
-        rest = [row for row in range(len(self.members) + 1) if row != place]
-        self._rows = {name: tensor[rest] for name, tensor in self._rows.items()}
+        self._keep({name: tensor[rest] for name, tensor in self._rows.items()})
+
+    def _keep(self, rows: Row) -> None:
+        """Hold the rows of the members and, where the step is compiled for so many, copies of the first behind them."""
+        empty = self.capacity - len(self.members)
+        if empty:
+            rows = {
+                name: torch.cat([tensor, tensor[:1].expand(empty, *tensor.shape[1:])]) for name, tensor in rows.items()
+            }
+        self._rows = rows
+
+    @property
+    def capacity(self) -> int:
+        """Rows that an epoch trains: as many as there are members, or the next step of a ladder."""
+        count = len(self.members)
+        if not self._compiles or not count:
+            return count
+        return next((step for step in LADDER if step >= count), -(-count // LADDER[-1]) * LADDER[-1])
+
+    @property
+    def _trained(self) -> list[Member]:
+        """The member of every row that is trained."""
+        return self.members + self.members[:1] * (self.capacity - len(self.members))
 
     def write_back(self, member: Member) -> None:
         """Write a member's row into its run."""
-        assert self._form is not None
         place = self.members.index(member)
         self._form.give({name: tensor[place] for name, tensor in self._rows.items()}, member.run)
 
@@ -137,42 +180,33 @@ class Pack:
 
     def epoch(self) -> None:
         """Train every member on every example once, each in its own order, and evaluate all of them."""
-        with tensor_float_32(self.tf32, self.device), _batched_attention():
-            numbers = self._numbers()
+        with self._ready():
+            numbers = numbers_of_epoch([member.run for member in self._trained])
             constants = self._constants(numbers)
-            order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self.members])
+            order_KN = torch.stack([m.run.random.order(m.history.epoch, len(self.x_N)) for m in self._trained])
             losses = []
             for step, rows_KB in enumerate(torch.split(order_KN, self.batch_size, 1)):
                 losses.append(self._one_step(rows_KB, numbers.at(step), constants.at(step)))
             self._measure(losses, numbers.at(-1))
 
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """What stands otherwise in this process while a pack computes."""
+        with tensor_float_32(self.tf32, self.device), _batched_attention(), _batched_lstm(self._has_lstm):
+            yield
+
     def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:
         """One step of every member; their losses (K,)."""
+        # the last batch of an epoch may be smaller: one step is not worth a second compilation
+        step = self._step.whole if rows_KB.shape[1] == self.batch_size else self._step
         x_KB, y_KB = _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB)
-        value_K, gradient_KP, kept = self._step.gradient(self._rows, x_KB, y_KB, now)
-        with torch.no_grad():
-            moved = self._step.move(self._rows, gradient_KP, kept, now, constants)
+        with self._step.masks.installed():
+            value_K, moved = step(self._rows, x_KB, y_KB, now, constants)
         for name, tensor in moved.items():
             self._rows[name].copy_(tensor)
         return value_K
 
-    def _numbers(self) -> Numbers:
-        """What the members differ in, for each step of this epoch."""
-        members, steps = self.members, self.members[0].run.steps
-        first_K = torch.tensor([m.history.epoch * steps for m in members])
-        tables: dict[str, Tensor] = {}
-        for path in dict.fromkeys(path for m in members for path in (*numbers_of(m.config), *m.run.curves.rows)):
-            columns = [_column(m, path, steps) for m in members]
-            tables[path] = torch.stack(columns, 1).to(self.device)
-        return Numbers(
-            seeds=torch.tensor([m.run.random.member for m in members], device=self.device).expand(steps, -1),
-            step=(first_K + torch.arange(steps)[:, None]).to(self.device),
-            steps=torch.tensor([steps * m.config.epochs for m in members], device=self.device).expand(steps, -1),
-            values=tables,
-        )
-
     def _constants(self, numbers: Numbers) -> EpochNumbers:
-        assert self._form is not None
         own = {name: table.cpu() for name, table in numbers.under("optimizer").items()}
         return self._form.rule.epoch(own, self._rows)
 
@@ -189,18 +223,14 @@ class Pack:
             member.learn(losses_SK[:, k], {name: row[k] for name, row in zip(found, values_MK, strict=True)})
 
 
-def _column(member: Member, path: str, steps: int) -> Tensor:
-    """One member's values of a number in this epoch, (S,) float64."""
-    first = member.history.epoch * steps
-    row_T = member.run.curves.rows.get(path)
-    if row_T is None:
-        return torch.full((steps,), numbers_of(member.config)[path], dtype=torch.float64)
-    return torch.from_numpy(row_T[first : first + steps].copy())
-
-
 def _batches(values_N: Tensor, rows_KB: Tensor) -> Tensor:
     """Each member's own examples."""
     return values_N.index_select(0, rows_KB.reshape(-1)).view(*rows_KB.shape, *values_N.shape[1:])
+
+
+def _nobody() -> Trial:
+    """A trial that reports to nobody and keeps nothing."""
+    return Trial(0, 0, lambda step, metrics: Verdict.GO_ON)  # noqa: ARG005
 
 
 @contextmanager
@@ -214,3 +244,14 @@ def _batched_attention() -> Iterator[None]:
             yield
     finally:
         fast.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _batched_lstm(wanted: bool) -> Iterator[None]:
+    """oneDNN's LSTM cannot be mapped over members, torch's own can; without oneDNN convolutions take longer."""
+    before = torch._C._get_mkldnn_enabled()  # torch.backends.mkldnn.flags also sets what only Intel's GPUs have
+    torch._C._set_mkldnn_enabled(before and not wanted)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)

@@ -71,6 +71,7 @@ class PackedRule:
         self.group_of = {name: groups.index((t.factor, t.decays)) for name, t in terms.items()}
         sizes = torch.tensor(layout.sizes)
         self.group_P = torch.tensor([self.group_of[n] for n in layout.shapes]).repeat_interleave(sizes).to(device)
+        self.in_second_P = self.group_P == 1
         self.factor_G = torch.tensor([factor for factor, _ in groups], dtype=torch.float64)
         self.decays_G = torch.tensor([float(decays) for _, decays in groups], dtype=torch.float64)
 
@@ -145,10 +146,19 @@ class PackedRule:
         same = bool((constant_SKG == constant_SKG[..., :1]).all())
         return (constant_SKG[..., :1] if same else constant_SKG).float().to(self.device)
 
+    def _spread(self, constant: Tensor) -> Tensor:
+        """(K, 1), or from (K, G) to (K, P)."""
+        groups = constant.shape[1]
+        if groups == 1:
+            return constant
+        if groups == 2:  # three times as fast as an index
+            return torch.where(self.in_second_P, constant[:, 1:], constant[:, :1])
+        return constant[:, self.group_P]
+
     def step(self, theta_KP: Tensor, gradient_KP: Tensor, rows: Row, constants: Mapping[str, Tensor]) -> Row:
         """What of `rows` is another after a step along the gradients; changes nothing in place."""
         if self.entry.elementwise:
-            c = {name: value if value.shape[1] == 1 else value[:, self.group_P] for name, value in constants.items()}
+            c = {name: self._spread(value) for name, value in constants.items()}
             slots = {key[5:]: tensor for key, tensor in rows.items() if key.startswith("slot.")}
             moved, kept = self.entry.update(theta_KP, gradient_KP, slots, c)
             return {"weights": moved} | {f"slot.{name}": tensor for name, tensor in kept.items()}

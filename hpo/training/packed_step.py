@@ -6,17 +6,18 @@ The slots are those of the solo loop (`slots.py`). Members of one shape fill the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value, vjp, vmap
 
 from hpo.tasks import Task
 from hpo.training.averages import Following
+from hpo.training.compiled import compiled
 from hpo.training.dropout import Masks
 from hpo.training.evaluation import CHUNK
 from hpo.training.loop import Run
@@ -24,6 +25,7 @@ from hpo.training.packed_rules import Row
 from hpo.training.precision import autocast
 from hpo.training.randomness import Draws
 from hpo.training.rows import RowForm, followings
+from hpo.training.shape import numbers_of
 from hpo.training.slots import Gradients, Now, Weights, no_bound
 
 SCORED_AT_ONCE = 16 * CHUNK
@@ -57,16 +59,52 @@ class Numbers:
         return self.seeds, self.step, self.steps, dict(self.values)
 
 
+Step = Callable[[Row, Tensor, Tensor, Numbers, Mapping[str, Tensor]], tuple[Tensor, Row]]
+
+
+def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
+    """What members differ in, for each step of their next epochs."""
+    device, steps = runs[0].x_N.device, runs[0].steps
+    first_K = torch.tensor([run.history.epoch * steps for run in runs])
+    paths = dict.fromkeys(path for run in runs for path in (*numbers_of(run.config), *run.curves.rows))
+    return Numbers(
+        seeds=torch.tensor([run.random.member for run in runs], device=device).expand(steps, -1),
+        step=(first_K + torch.arange(steps)[:, None]).to(device),
+        steps=torch.tensor([steps * run.config.epochs for run in runs], device=device).expand(steps, -1),
+        values={path: torch.stack([_column(run, path) for run in runs], 1).to(device) for path in paths},
+    )
+
+
+def _column(run: Run, path: str) -> Tensor:
+    """One member's values of a number in its next epoch, (S,) float64."""
+    row_T, first = run.curves.rows.get(path), run.history.epoch * run.steps
+    if row_T is None:
+        return torch.full((run.steps,), numbers_of(run.config)[path], dtype=torch.float64)
+    return torch.from_numpy(row_T[first : first + run.steps].copy())
+
+
 class MemberStep:
     """The step of a shape. run: any member's; its network is the form into which the weights of all are put."""
 
-    def __init__(self, run: Run, form: RowForm, task: Task) -> None:
+    def __init__(self, run: Run, form: RowForm, task: Task, *, compiles: bool) -> None:
+        """compiles: whether `whole` is compiled at its first call, which takes half a minute."""
         self.run, self.form, self.task, self.device = run, form, task, run.x_N.device
         self.net, self.slots = run.net, run.slots
         self.masks = Masks(self.device)
         self.autocast = autocast(run.config.precision, self.device)
         self.averages = followings(run)
+        self.scores_as_in_training = False
+        """Whether an evaluation must look like a step: torch maps its LSTM over members only where gradients are."""
         self._gradients = vmap(self._gradient, randomness="error")
+        self.whole: Step = compiled(self) if compiles else self
+
+    def __call__(
+        self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Row]:
+        """Losses (K,), and what of `rows` is another after the step. Changes nothing in place."""
+        value_K, gradient_KP, kept = self.gradient(rows, x_KB, y_KB, now)
+        with torch.no_grad():
+            return value_K, self.move(rows, gradient_KP, kept, now, constants)
 
     def gradient(self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers) -> tuple[Tensor, Tensor, Row]:
         """Losses (K,), the gradients that the optimizer gets (K, P), and the buffers after the forward pass."""
@@ -97,8 +135,10 @@ class MemberStep:
         everything = {**weights, **{name: tensor.clone() for name, tensor in kept.items()}}
         loss = self.run.reported_loss.at(now.under("loss")).training(self.task, self.device)
         smoothing = self.run.config.regularization.smoothing(now)
-        with self.masks.of(now), self.masks.forward(), self.autocast():
+        self.masks.begin(now)
+        with self.masks.forward(), self.autocast():
             value = loss(functional_call(self.net, everything, (x_B,)), y_B, x_B, smoothing)
+        self.masks.forget()
         left = {name: everything[name].detach() for name in kept}
         return self.slots.penalty(weights, value, now), (value.detach(), left)
 
@@ -137,22 +177,31 @@ class MemberStep:
         """`val_loss`, `val_accuracy` ... of all members, (K,). now: any step's, for the loss's own numbers."""
         data = self.run.data
         x_N, y_N = data.splits["val"]
-        begin = f"average{len(self.averages) - 1}." if self.averages else ""
-        own = {
-            n[len(begin) :]: tensor for n, tensor in rows.items() if n.startswith(begin) and _is_of_net(n[len(begin) :])
-        }
-        chunks = torch.split(x_N, max(1, SCORED_AT_ONCE // len(own["weights"])))
-        self.net.eval()
-        scores_KN = torch.cat([vmap(self._scores, (0, None))(own, x_B) for x_B in chunks], 1).float()
-        self.net.train()
+        scores_KN = self.scores(rows, x_N)
         found = {"val_loss": vmap(self._loss, (0, None, 0))(scores_KN, y_N, now.under("loss"))}
         for name, metric in data.metrics.items():
             found[f"val_{name}"] = vmap(metric.value, (0, None))(scores_KN, y_N)
         return found
 
+    def scores(self, rows: Row, x_N: Tensor) -> Tensor:
+        """The scores of all members, (K, N, ...) float32, at their outermost average where there is one."""
+        begin = f"average{len(self.averages) - 1}." if self.averages else ""
+        own = {name.removeprefix(begin): tensor for name, tensor in rows.items() if name.startswith(begin)}
+        own = {name: tensor for name, tensor in own.items() if _is_of_net(name)}
+        chunks = torch.split(x_N, max(1, SCORED_AT_ONCE // len(own["weights"])))
+        self.net.eval()
+        found = torch.cat([vmap(self._scores, (0, None))(own, x_B) for x_B in chunks], 1).float()
+        self.net.train()
+        return found
+
     def _scores(self, own: Row, x_B: Tensor) -> Tensor:
         kept = {name[5:]: tensor for name, tensor in own.items() if name != "weights"}
-        scores: Tensor = functional_call(self.net, {**self.form.layout.views(own["weights"]), **kept}, (x_B,))
+
+        def scored(weights: Weights) -> Any:
+            return functional_call(self.net, {**weights, **kept}, (x_B,))
+
+        weights = self.form.layout.views(own["weights"])
+        scores: Tensor = vjp(scored, weights)[0] if self.scores_as_in_training else scored(weights)
         return scores
 
     def _loss(self, scores_N: Tensor, y_N: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:

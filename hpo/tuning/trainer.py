@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from hpo.errors import mask
 from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
 from hpo.training import Diverged, Stopped, Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
-from hpo.training.function import TrainingFunction
+from hpo.training.function import Ended, TrainingFunction
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.trial_log import trial_log
 
@@ -49,8 +50,11 @@ class Trainer:
         saving = Saving(given.number, given.attempt)
         store = TrialCheckpoints(self.place, given.number, given.attempt, lambda: self._is_settled(saving))
         told = Told(given, store)
+        leads = False
 
         def send(step: int, metrics: Mapping[str, float]) -> Verdict:
+            nonlocal leads
+            leads = leads or (given.lead is not None and given.lead.is_beaten(metrics))
             saved = told.saved()
             report = Report(given.number, given.attempt, step, metrics, saved)
             self.news += told.news()
@@ -62,7 +66,7 @@ class Trainer:
         trial = Trial(given.number, given.seed, send, store, self.files.every, keeps=self.files.keep > 0)
         self.holds.add(given.number)
         with trial_log(self.files.log(given.number), given):
-            ended = _outcome(run, trial, given)
+            ended = _outcome(run, trial, given, lambda: leads)
             if isinstance(ended, Finished):  # no report comes any more
                 store.settle()
         self.news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
@@ -95,7 +99,7 @@ class Told:
         return [Checkpointed(self._given.number, self._given.attempt, *self._known)]
 
 
-def _outcome(run: TrainingFunction, trial: Trial, given: Assignment) -> News:
+def _outcome(run: TrainingFunction, trial: Trial, given: Assignment, leads: Callable[[], bool]) -> News:
     try:
         ended = run(given.params, trial)
     except Stopped:
@@ -107,7 +111,18 @@ def _outcome(run: TrainingFunction, trial: Trial, given: Assignment) -> News:
         return Crashed(given.number, given.attempt, one_line(error))
     if trial.verdict is not Verdict.GO_ON:
         return Released(given.number, given.attempt)
-    return Finished(given.number, given.attempt, ended.metrics, ended.unread)
+    by_class = _by_class(ended) if leads() else None
+    return Finished(given.number, given.attempt, ended.metrics, ended.unread, by_class)
+
+
+def _by_class(ended: Ended) -> Mapping[str, Any] | None:
+    """As data. The trial has its value: what goes wrong here (no memory left, say) is no reason to lose it."""
+    try:
+        measured = ended.by_class() if ended.by_class is not None else None
+    except Exception:
+        traceback.print_exc()
+        return None
+    return measured.model_dump(mode="json") if measured is not None else None
 
 
 def one_line(error: BaseException) -> str:

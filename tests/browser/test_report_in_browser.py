@@ -16,6 +16,9 @@ from hpo.report import write_report
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
+CURVE = {"of_class": 1, "area": 0.5, "false_positives": [0.0, 1.0], "true_positives": [0.0, 1.0]}
+BY_CLASS = {"split": EVIL, "confusion": [[1, 2], [3, 4]], "roc": [CURVE]}
+
 
 @pytest.mark.slow
 def test_every_figure_is_drawn_and_no_text_of_the_study_runs(tmp_path):
@@ -29,6 +32,7 @@ def test_every_figure_is_drawn_and_no_text_of_the_study_runs(tmp_path):
         for step in range(5):
             trial.report(x / (step + 1), step)
         trial.set_user_attr("reason", EVIL)
+        trial.set_user_attr("by_class", BY_CLASS)
         if trial.number % 10 == 9:
             raise ValueError(EVIL)
         return x + (choice == "plain")
@@ -40,7 +44,7 @@ def test_every_figure_is_drawn_and_no_text_of_the_study_runs(tmp_path):
     done = subprocess.run(
         [*command, *offline, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
-    for key in ("history", "curves", "importances", "slices0", "timeline"):
+    for key in ("history", "curves", "confusion", "roc", "importances", "slices0", "timeline"):
         plot = re.search(rf'id="plot-{key}".*?</svg>', done.stdout, re.DOTALL)
         assert plot, key
         assert "main-svg" in plot.group(), key

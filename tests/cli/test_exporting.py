@@ -87,6 +87,10 @@ def test_training_again_says_reproduced_first_and_tests_after(hpo: Hpo, best: Pa
     assert (found["metric"], found["compared"], found["reproduced"]) == ("val_accuracy", True, True)
     assert (found["value"], found["recorded"]) == (number, number)
     assert [f"{name}: {value:.6g}" for name, value in found["test"].items()] == tests
+    counts = found["by_class"]["confusion"]
+    assert found["by_class"]["split"] == "test"
+    right = sum(row[number] for number, row in enumerate(counts))
+    assert right / sum(map(sum, counts)) == pytest.approx(found["test"]["test_accuracy"], abs=1e-6)
 
 
 def test_what_the_users_code_prints_is_no_result(hpo: Hpo, loop: Path) -> None:
@@ -204,4 +208,10 @@ def test_a_report_is_written_where_it_is_asked_for(hpo: Hpo, digits: tuple[Launc
     path = tmp_path / "report.html"
     done = hpo("report", "digits", "-o", path, "--storage", digits[0].url)
     assert (done.code, done.out, done.err) == (0, f"{path}\n", "drawing the report ...\n")
-    assert path.read_text().startswith("<!DOCTYPE html>")
+    page = path.read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    assert {"plot-confusion", "plot-roc"} <= set(re.findall(r'id="(plot-\w+)"', page)), "kept in the launched study"
+    winner = max(digits[0].trials("digits"), key=lambda trial: trial.value if trial.state.name == "COMPLETE" else -1)
+    counts = winner.user_attrs["by_class"]["confusion"]  # as a plain Optuna reads it
+    right = sum(row[number] for number, row in enumerate(counts))
+    assert right / sum(map(sum, counts)) == pytest.approx(winner.value, abs=1e-6)

@@ -15,12 +15,14 @@ from optuna.trial import TrialState
 
 from hpo.report import (
     NothingToShow,
+    plot_confusion_matrix,
     plot_history,
     plot_importances,
     plot_learning_curves,
     plot_learning_rates,
     plot_other_metrics,
     plot_pareto_front,
+    plot_roc_curves,
     plot_slices,
     plot_timeline,
 )
@@ -239,8 +241,60 @@ def test_the_front_is_optunas_in_every_pair_of_objectives(study, trial, count, p
     assert {figure.layout.xaxis.title.text, figure.layout.yaxis.title.text} == {"m0", "m1"}
 
 
+BY_CLASS = {
+    "split": "val",
+    "confusion": [[3, 1, 0], [0, 0, 0], [2, 0, 6]],
+    "roc": [
+        {"of_class": 0, "area": 0.9375, "false_positives": [0.0, 0.25, 1.0], "true_positives": [0.0, 1.0, 1.0]},
+        {"of_class": 2, "area": 0.75, "false_positives": [0.0, 0.0, 1.0], "true_positives": [0.0, 0.5, 1.0]},
+    ],
+}
+
+
+def test_the_confusion_matrix_is_the_winners_with_the_share_of_each_class(study, trial):
+    other = {**BY_CLASS, "confusion": [[9]]}
+    made = study(trial(0.7, attrs={"by_class": other}), trial(0.9, attrs={"by_class": BY_CLASS}), trial(0.8))
+    figure = plot_confusion_matrix(made)
+    (cells,) = figure.data
+    assert [list(row) for row in cells.z] == [[0.75, 0.25, 0], [None, None, None], [0.25, 0, 0.75]]
+    assert [list(row) for row in cells.text] == [["3", "1", ""], ["", "", ""], ["2", "", "6"]]
+    assert list(cells.x) == list(cells.y) == ["0", "1", "2"]
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("taken for", "class")
+    assert figure.layout.yaxis.autorange == "reversed"
+
+
+def test_roc_curves_are_named_with_their_areas(study, trial):
+    figure = plot_roc_curves(study(trial(0.9, attrs={"by_class": BY_CLASS})))
+    assert [one.name for one in figure.data] == ["class 0 (0.9375)", "class 2 (0.75)", "guessing"]
+    assert list(zip(figure.data[1].x, figure.data[1].y, strict=True)) == [(0, 0), (0, 0.5), (1, 1)]
+    with pytest.raises(NothingToShow, match="All examples are of one class"):
+        plot_roc_curves(study(trial(0.9, attrs={"by_class": {**BY_CLASS, "roc": []}})))
+
+
+@pytest.mark.parametrize("plot", [plot_confusion_matrix, plot_roc_curves])
+def test_what_was_not_kept_by_class_is_said(study, trial, plot):
+    with pytest.raises(NothingToShow, match="Nothing was kept by class for trial 1"):
+        plot(study(trial(0.7, attrs={"by_class": BY_CLASS}), trial(0.9)))
+    for broken in ("[]", [], {**BY_CLASS, "more": 1}, {**BY_CLASS, "confusion": [[math.nan]]}):
+        with pytest.raises(NothingToShow, match="kept by class for trial 0 cannot be read"):
+            plot(study(trial(0.9, attrs={"by_class": broken})))
+    several = study(trial([0.9, 0.1], attrs={"by_class": BY_CLASS}), directions=["maximize"] * 2, spec=None)
+    with pytest.raises(NothingToShow, match="no single winner"):
+        plot(several)
+
+
 @pytest.mark.parametrize(
-    "plot", [plot_history, plot_learning_curves, plot_learning_rates, plot_importances, plot_slices, plot_timeline]
+    "plot",
+    [
+        plot_confusion_matrix,
+        plot_history,
+        plot_learning_curves,
+        plot_learning_rates,
+        plot_importances,
+        plot_roc_curves,
+        plot_slices,
+        plot_timeline,
+    ],
 )
 def test_an_empty_study_has_a_sentence_instead_of_a_figure(study, plot):
     with pytest.raises(NothingToShow, match=r"^[A-Z].*\.$"):

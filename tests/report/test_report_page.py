@@ -112,6 +112,33 @@ def test_a_users_own_loop_has_no_section_of_learning_rates(study, trial, page):
     assert "score" in html
 
 
+def test_a_winner_that_was_measured_by_class_has_both_figures(study, trial, page):
+    curve = {"of_class": 1, "area": 0.5, "false_positives": [0.0, 1.0], "true_positives": [0.0, 1.0]}
+    kept = {"by_class": {"split": "val", "confusion": [[1, 1], [1, 1]], "roc": [curve]}}
+    html = page(study(trial(0.5), trial(0.9, curve=[0.7, 0.9], attrs=kept)))
+    assert drawn(html) == ["history", "curves", "confusion", "roc", "rates", "timeline"]
+    assert "Measured at its end" not in html
+    early = page(study(trial(0.9, curve=[0.9, 0.7], attrs={**kept, "best_step": 1})))
+    assert early.count("Measured at its end, after epoch 2; its value is of epoch 1.") == 2
+
+
+@pytest.mark.parametrize("part", ["split", "confusion", "roc", "area", "whole"])
+def test_no_text_in_what_is_kept_by_class_can_act_as_markup(study, trial, page, part):
+    curve = {"of_class": 1, "area": 0.5, "false_positives": [0.0, 1.0], "true_positives": [0.0, 1.0]}
+    kept = {"split": "val", "confusion": [[1, 1], [1, 1]], "roc": [curve]}
+    evil = {
+        "split": {**kept, "split": EVIL},
+        "confusion": {**kept, "confusion": [[EVIL, EVIL]]},
+        "roc": {**kept, "roc": [{**curve, "of_class": EVIL}]},
+        "area": {**kept, "roc": [{**curve, "area": EVIL}]},
+        "whole": EVIL,
+    }
+    html = own(page(study(trial(0.9, attrs={"by_class": evil[part]}))))
+    assert "onerror" not in html
+    assert html.count("<script>") == 2
+    assert ("confusion" in drawn(html + get_plotlyjs())) == (part == "split")
+
+
 def test_no_text_of_a_study_can_act_as_markup(study, trial, page):
     evil = {"task": EVIL, "sampler": {"name": EVIL}, "objective": {"metric": EVIL}, "base": {}}
     attrs = {"reason": EVIL, "slot": EVIL, "log": EVIL, "metrics": {EVIL: 1.0}}

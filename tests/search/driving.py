@@ -125,8 +125,15 @@ class Sweep:
         (verdict,) = self.coordinator.exchange(slot, [said], 0).verdicts
         return verdict
 
-    def finish(self, given: Assignment, slot: str = "a", unread: tuple[str, ...] = (), **returned: float) -> Answer:
-        return self.coordinator.exchange(slot, [Finished(given.number, given.attempt, returned, unread)], 0)
+    def finish(
+        self,
+        given: Assignment,
+        slot: str = "a",
+        unread: tuple[str, ...] = (),
+        by_class: Mapping[str, Any] | None = None,
+        **returned: float,
+    ) -> Answer:
+        return self.coordinator.exchange(slot, [Finished(given.number, given.attempt, returned, unread, by_class)], 0)
 
     def crash(self, given: Assignment, reason: str = "ValueError: no", slot: str = "a", retryable: bool = True) -> None:
         self.coordinator.exchange(slot, [Crashed(given.number, given.attempt, reason, retryable)], 0)

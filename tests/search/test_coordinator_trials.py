@@ -259,3 +259,30 @@ def test_the_reason_of_a_put_back_does_not_outlive_the_trial() -> None:
     assert sweep.reason(0) == "put back: OSError: disk"
     sweep.complete()
     assert (sweep.states, sweep.reason(0)) == (["COMPLETE"], "")
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_what_was_measured_by_class_is_kept_of_each_trial_that_was_the_best_so_far(direction: str, sign: int) -> None:
+    wanted = plan(objectives=(Objective("score", direction),))  # type: ignore[arg-type]
+    sweep = Sweep(wanted, memory_study(wanted))
+    leads = []
+    for number, score in enumerate([0.5, 0.25, 0.75, 0.75]):
+        given = sweep.complete(sign * score, by_class={"of": number})
+        assert given.lead is not None
+        leads.append((given.lead.metric, given.lead.value))
+    assert leads == [("score", None), *(("score", sign * best) for best in (0.5, 0.5, 0.75))]
+    kept = [trial.user_attrs.get("by_class") for trial in sweep.study.trials]
+    assert kept == [{"of": 0}, None, {"of": 2}, None]
+    again = sweep.again().one()
+    assert again.lead is not None
+    assert again.lead.value == sign * 0.75, "a new run knows it from the study"
+
+
+def test_at_best_it_is_kept_of_the_last_weights_and_without_a_single_winner_of_none() -> None:
+    sweep = Sweep(BEST, memory_study(BEST))
+    given = sweep.one()
+    for step, score in enumerate([0.9, 0.5], 1):
+        sweep.report(given, step, score)
+    sweep.finish(given, by_class={"of": 0})
+    assert {"best_step": 1, "by_class": {"of": 0}}.items() <= sweep.trial(0).user_attrs.items()
+    assert Sweep(TWO, memory_study(TWO)).one().lead is None

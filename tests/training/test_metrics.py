@@ -19,13 +19,13 @@ from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, metric_names, train_task, with_paths
 from hpo.training.metrics import Metric, metrics
 
-AVERAGED = {
+AVERAGED: dict[str, Any] = {
     "accuracy": f.multiclass_accuracy,
     "precision": f.multiclass_precision,
     "recall": f.multiclass_recall,
     "f1": f.multiclass_f1_score,
 }
-RANKED = {"roc_auc": f.multiclass_auroc, "average_precision": f.multiclass_average_precision}
+RANKED: dict[str, Any] = {"roc_auc": f.multiclass_auroc, "average_precision": f.multiclass_average_precision}
 
 
 def shares(function: Any, **options: Any) -> Original:

@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
+from hpo.search.messages import (
+    Answer,
+    Assignment,
+    Checkpointed,
+    Crashed,
+    Finished,
+    Lead,
+    News,
+    Released,
+    Report,
+    Saving,
+)
 from hpo.training import Diverged, Trial, Verdict
+from hpo.training.by_class import ByClass
 from hpo.training.function import Ended
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.trainer import Trainer
@@ -201,3 +213,52 @@ def test_a_trial_knows_whether_its_end_is_worth_saving(keep: int, keeps: bool, t
     files = TrialFiles(str(tmp_path), str(tmp_path / "kept"), keep=keep)
     train(files, Desk(), lambda trial: known.append(trial.keeps))
     assert known == [keeps]
+
+
+MEASURED = ByClass(split="val", confusion=((3, 1), (0, 4)), roc=())
+
+
+def finished(files: TrialFiles, lead: Lead | None, scores: Sequence[float], measure: Callable[[], ByClass]) -> Finished:
+    """How a trial of these scores is told to have ended."""
+    desk = Desk()
+    trainer = Trainer(files, desk)
+
+    def function(params: Any, trial: Trial) -> Ended:
+        for step, score in enumerate(scores):
+            trial.report(step, score=score)
+        return Ended(by_class=measure)
+
+    trainer.train(function, Assignment(4, 1, 0, {}, lead=lead))
+    trainer.exchange(1)
+    (end,) = [item for item in desk.news if isinstance(item, Finished)]
+    return end
+
+
+@pytest.mark.parametrize(
+    ("lead", "scores", "measures"),
+    [
+        (Lead("score", True, None), [0.1], True),
+        (Lead("score", True, 0.5), [0.1, 0.6], True),
+        (Lead("score", True, 0.5), [0.6, 0.1], True),  # the best report may be what counts
+        (Lead("score", True, 0.5), [0.1, 0.5], False),
+        (Lead("score", False, 0.5), [0.6, 0.5], False),
+        (Lead("score", False, 0.5), [0.6, 0.4], True),
+        (Lead("other", True, None), [0.6], False),
+        (None, [0.6], False),
+    ],
+)
+def test_only_a_trial_that_may_be_the_best_is_measured_by_class(
+    lead: Lead | None, scores: list[float], measures: bool, files: TrialFiles
+) -> None:
+    asked: list[None] = []
+    end = finished(files, lead, scores, lambda: asked.append(None) or MEASURED)
+    assert len(asked) == measures
+    assert end.by_class == ({"split": "val", "confusion": [[3, 1], [0, 4]], "roc": []} if measures else None)
+
+
+def test_a_measurement_by_class_that_fails_does_not_cost_the_trial(files: TrialFiles) -> None:
+    def fails() -> ByClass:
+        raise MemoryError("no memory for a sort")
+
+    assert finished(files, Lead("score", True, None), [0.1], fails) == Finished(4, 1)
+    assert "MemoryError: no memory for a sort" in Path(files.log(4)).read_text()

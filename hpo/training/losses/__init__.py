@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hpo.registry import Entry, Registry
 
@@ -64,7 +64,7 @@ class Loss(Entry):
 
     def at(self, numbers: Mapping[str, Number]) -> Self:
         """The same loss with other numbers in its fields, 0-D tensors in a member of a pack; they are not checked."""
-        return self.model_copy(update=dict[str, Any](numbers))
+        return self.model_copy(update=dict(numbers)) if numbers else self
 
     def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
         """The loss as a 0-D tensor; what is reported of a split.

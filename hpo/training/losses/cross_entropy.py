@@ -31,6 +31,9 @@ class CrossEntropy(ClassWeighted):
         if isinstance(smoothing, float):
             return function(scores, target, weight_C, label_smoothing=smoothing)
         log_shares = -scores.log_softmax(1)
+        if weight_C is None and not target.is_floating_point():  # one softmax for both parts
+            true = torch.nn.functional.nll_loss(-log_shares, target)
+            return (1 - smoothing) * true + smoothing * log_shares.mean()
         if weight_C is None:
             even = log_shares.mean()
         else:
