@@ -35,7 +35,8 @@ class RunPlan:
     """A run as data.
 
     source: opens the study in the coordinator's process. seconds: of earlier runs. events: kind and sentence of what
-    was done until now. pack: how many trials a slot trains at once. plugins: loaded in the coordinator's process before the plan.
+    was done until now. pack: how many trials a slot trains at once. plugins: loaded in the coordinator's process before
+    the plan.
     """
 
     search: SearchPlan
