@@ -126,9 +126,10 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
         _check_reachable(storage, cluster.other_hosts())
         signals.check()
         with _held(sweep, storage, taking) as tenure:
-            plan = _prepare(sweep, storage, tenure, taking)
+            fits = cluster.fits(resources)
+            plan = _prepare(sweep, storage, tenure, taking, fits)
             storage.close()
-            _say_slots(sweep, cluster.fits(resources), say)
+            _say_slots(sweep, fits, say)
             caveat = sweep.sampler.caveat(sweep.search_space)
             if caveat is not None:
                 say(caveat)
@@ -225,8 +226,8 @@ def _say_slots(sweep: Sweep, fits: int, say: Say) -> None:
         say(f"concurrency: {sweep.concurrency} slots asked for, {fits} fit now; more start when nodes join")
 
 
-def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Taking) -> RunPlan:
-    """Keep the spec with the study, and put the run together."""
+def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Taking, fits: int = 1) -> RunPlan:
+    """Keep the spec with the study, and put the run together. fits: how many slots do now."""
     from hpo.storage import open_storage
     from hpo.tuning.cluster import SlotResources
     from hpo.tuning.files import TrialFiles
@@ -248,7 +249,7 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
         sweep.checkpoints.keep,
     )
     return RunPlan(
-        search=search_plan(sweep),
+        search=search_plan(sweep, fits),
         job=sweep.trained.job(sweep.plugin_files, sweep.goals),
         resources=SlotResources(sweep.trial.cpus, sweep.trial.gpus),
         files=files,
@@ -256,6 +257,7 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
         seconds=sum(run.seconds for run in runs),
         events=_beginning(runs, taking),
         isolate=sweep.trial.isolate,
+        pack=sweep.rows,
         plugins=sweep.plugin_files,
     )
 
@@ -271,8 +273,8 @@ def _beginning(runs: Sequence[RunRecord], taking: _Taking) -> tuple[tuple[str, s
     return tuple(events)
 
 
-def search_plan(sweep: Sweep) -> SearchPlan:
-    """What the coordinator needs to know of a sweep."""
+def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
+    """What the coordinator needs to know of a sweep. fits: how many slots do when it begins."""
     return SearchPlan(
         study=sweep.name,
         space=sweep.search_space,
@@ -284,6 +286,8 @@ def search_plan(sweep: Sweep) -> SearchPlan:
         trials=sweep.budget.trials,
         seconds=sweep.budget.time,
         slots=None if sweep.concurrency == "auto" else int(sweep.concurrency),
+        fits=fits,
+        pack=sweep.rows,
         timeout=sweep.trial.timeout,
         retries=sweep.failures.retries,
         max_in_a_row=sweep.failures.max_in_a_row,

@@ -15,6 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON on stdout, nothin
 Trials = Annotated[str | None, typer.Option(help="the study's total of trials", metavar="N")]
 Time = Annotated[str | None, typer.Option(help="the study's total of time: 90s, 10m, 1h30m", metavar="TIME")]
 Concurrency = Annotated[str | None, typer.Option(help="how many slots, or auto", metavar="N")]
+Pack = Annotated[str | None, typer.Option(help="trials a slot trains at once: auto, off, or so many", metavar="K")]
 Address = Annotated[str | None, typer.Option(help="a Ray cluster to join, as in ray://host or auto", metavar="ADDR")]
 Takeover = Annotated[bool, typer.Option("--takeover", help="take the study from a living run, which then ends")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print the result only")]

@@ -38,6 +38,7 @@ def launch(
     storage: o.Storage = None,
     name: Annotated[str | None, typer.Option(help="the study's name, instead of the file's")] = None,
     concurrency: o.Concurrency = None,
+    pack: o.Pack = None,
     address: o.Address = None,
     takeover: o.Takeover = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="delete the study of this name first (asks)")] = False,
@@ -50,7 +51,7 @@ def launch(
     from hpo.studies import choose_storage
     from hpo.sweep import Sweep
 
-    flags = _flags(trials=trials, time=time, concurrency=concurrency, name=name)
+    flags = _flags(trials=trials, time=time, concurrency=concurrency, pack=pack, name=name)
     sweep = Sweep.from_file(file, [*(overrides or ()), *flags])
     if fresh and not yes:
         _ask_to_delete(sweep, storage)
@@ -75,6 +76,7 @@ def resume(
     time: o.Time = None,
     storage: o.Storage = None,
     concurrency: o.Concurrency = None,
+    pack: o.Pack = None,
     address: o.Address = None,
     takeover: o.Takeover = False,
     quiet_: o.Quiet = False,
@@ -90,7 +92,7 @@ def resume(
         study = resume_study(
             name,
             storage=storage,
-            overrides=_flags(trials=trials, time=time, concurrency=concurrency),
+            overrides=_flags(trials=trials, time=time, concurrency=concurrency, pack=pack),
             address=address,
             takeover=takeover,
             show=show,
@@ -100,12 +102,17 @@ def resume(
 
 
 def _flags(
-    trials: str | None = None, time: str | None = None, concurrency: str | None = None, name: str | None = None
+    trials: str | None = None,
+    time: str | None = None,
+    concurrency: str | None = None,
+    pack: str | None = None,
+    name: str | None = None,
 ) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = [
         ("budget.trials", _whole(trials)),
         ("budget.time", time),
         ("concurrency", _whole(concurrency)),
+        ("pack", _whole(pack)),
         ("name", name),
     ]
     return [(path, value) for path, value in pairs if value is not None]

@@ -7,10 +7,12 @@ slots to kill. Every answer leaves after what it rests on is durable in SQL.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from hpo.search import attributes
+from hpo.search.allotment import Allotment
 from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
 from hpo.search.messages import (
     DONE,
@@ -21,7 +23,9 @@ from hpo.search.messages import (
     Finished,
     Lost,
     News,
+    Remark,
     Report,
+    Returned,
     Saving,
     Snapshot,
     TrialEnd,
@@ -33,6 +37,7 @@ from hpo.search.stopwatch import Stopwatch
 from hpo.training import Verdict
 
 DEATHS_ALLOWED = 3
+DEATHS_IN_COMPANY = 2  # of a process that trained several; then each goes on alone, so that one of them is to blame
 RECOUNTED_EVERY = 5.0  # seconds
 DRAIN_GRACE = 10.0  # seconds that trials in flight have to come to a report once nothing more is started
 IDLE_WAIT = 0.1  # seconds
@@ -62,9 +67,11 @@ class Coordinator:
         self._slots: set[str] = set()
         self._fenced: set[str] = set()
         self._live_slots = 0
+        self._allotment = Allotment(plan)
         self._ended: list[TrialEnd] = []
         self._ended_in_run = 0
         self._warnings: list[str] = []
+        self._remarks: set[str] = set()
         self._fails_in_a_row = 0
         self._read_checked = False
         self._trouble_told = False
@@ -85,8 +92,8 @@ class Coordinator:
         self._live_slots = live_slots
         if self.is_over() or (self._plan.slots is not None and live_slots >= self._plan.slots):
             return False
-        idle = max(live_slots - len({one.slot for one in self._open.values()}), 0)
-        return self._room(live_slots + 1) > idle
+        held = Counter(one.slot for one in self._open.values())
+        return self._room(live_slots + 1) > self._allotment.unfilled(live_slots, held, self._counted())
 
     def open_slot(self, slot: str) -> None:
         """Admit a slot; only admitted slots are answered."""
@@ -104,23 +111,27 @@ class Coordinator:
         if self._closed or slot not in self._slots or slot in self._fenced:
             return refusal(news)
         with self._watch.busy(), self._live.batch():
+            self._note_round(slot, news)
             verdicts: dict[int, Verdict] = {}
             for index in sorted(range(len(news)), key=lambda i: news[i].number):
                 verdicts[index] = self._hear(slot, news[index])
             if holds is not None:
                 for one in [one for one in self._of(slot) if one.number not in holds]:
                     self._lose(one, Lost("process", "its slot lost it without a word"))
+            self._allotment.hear(slot, len(self._of(slot)), free)
             assignments = tuple(self._start(slot, free))
             if assignments:  # the number of an attempt, too; ends and trials put back are committed with the block
                 self._live.flush()
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report | Saving))
         busy = bool(self._of(slot))
         drop = self._live.keeping.take_drop()  # of ends that are durable now
-        return Answer(told, assignments, 0.0 if busy else IDLE_WAIT, over=not busy and self.is_over(), drop=drop)
+        share = self._allotment.share(self._slots_now, self._counted())
+        wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
+        return Answer(told, assignments, wait, over, drop=drop, share=share)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
-        self._fenced.add(slot)
+        self._fence(slot)
         mine = self._of(slot)
         with self._watch.busy(), self._live.batch():
             for one in mine:
@@ -141,7 +152,7 @@ class Coordinator:
         with self._watch.busy(), self._live.batch():
             late = sorted({one.slot for one in self._open.values() if self._is_late(one)})
             for slot in late:
-                self._fenced.add(slot)
+                self._fence(slot)
                 self._end_late(slot)
             if late:
                 self._live.flush()
@@ -202,6 +213,7 @@ class Coordinator:
             failure=self._failure,
             note=self._note(),
             warnings=warnings,
+            busy=self._allotment.busy,
         )
 
     def is_over(self) -> bool:
@@ -221,6 +233,10 @@ class Coordinator:
     def _counted(self) -> int:
         return sum(self._live.counts.values())
 
+    def _fence(self, slot: str) -> None:
+        self._fenced.add(slot)
+        self._allotment.forget(slot)
+
     def _of(self, slot: str) -> list[OpenTrial]:
         return [one for one in self._open.values() if one.slot == slot]
 
@@ -233,9 +249,13 @@ class Coordinator:
             room = min(room, self._plan.trials - self._counted() - len(self._open))
         return self._live.left(room)
 
+    @property
+    def _slots_now(self) -> int:
+        return max(self._live_slots, len(self._slots - self._fenced))
+
     def _start(self, slot: str, free: int) -> Iterator[Assignment]:
-        slots = max(self._live_slots, len(self._slots - self._fenced))
-        while free > 0 and self._room(slots) > 0:
+        slots = self._slots_now
+        while free > 0 and self._room(slots) > 0 and self._has_room(slot, slots):
             self._watch.begin()
             one = self._live.ask(slot, self._watch.unhindered)
             one.since = self._watch.now()
@@ -246,9 +266,31 @@ class Coordinator:
             free -= 1
             yield one.assignment
 
+    def _has_room(self, slot: str, slots: int) -> bool:
+        """Whether a slot may take one more trial, of `slots` slots."""
+        mine = self._of(slot)
+        if not mine:
+            return True
+        if self._live.next_is_alone() or any(one.assignment.alone for one in mine):
+            return False
+        return len(mine) < self._allotment.share(slots, self._counted())
+
     # ------------------------------------------------------------------- news
 
+    def _note_round(self, slot: str, news: Sequence[News]) -> None:
+        """A slot speaks: how many of its trials have trained; those in company are none of them late."""
+        mine = self._of(slot)
+        reporting = len({item.number for item in news if isinstance(item, Report)})
+        if reporting:
+            self._allotment.trained(slot, len(mine), reporting, self._room(max(self._live_slots, 1)))
+        if len(mine) > 1:
+            for one in mine:
+                one.started = self._watch.unhindered
+
     def _hear(self, slot: str, item: News) -> Verdict:
+        if isinstance(item, Remark):
+            self._remark(item)
+            return Verdict.GO_ON
         one = self._open.get(item.number)
         if one is None or one.slot != slot or one.status.attempt != item.attempt:
             return Verdict.REFUSED
@@ -265,6 +307,8 @@ class Coordinator:
                 self._check_read(item)
             elif isinstance(item, Crashed):
                 self._crashed(one, item)
+            elif isinstance(item, Returned):
+                self._put_back(one, Event.LOST, item.reason, alone=item.alone)
             elif one.put_back_told:
                 self._put_back(one, Event.LOST, self._why())
             else:
@@ -287,6 +331,14 @@ class Coordinator:
             one.put_back_told = True
             return Verdict.PUT_BACK
         return Verdict.GO_ON
+
+    def _remark(self, said: Remark) -> None:
+        """Say it once, whichever slots find it out."""
+        if said.text not in self._remarks:
+            self._remarks.add(said.text)
+            self._live.log("remark", said.text)
+            if said.warning:
+                self._warnings.append(said.text)
 
     def _checkpointed(self, one: OpenTrial, item: Checkpointed) -> Verdict:
         one.checkpoint = item.where
@@ -332,9 +384,11 @@ class Coordinator:
         except EndedElsewhere:
             self._drop(one)
 
-    def _put_back(self, one: OpenTrial, event: Event, reason: str, counter: str | None = None) -> None:
+    def _put_back(
+        self, one: OpenTrial, event: Event, reason: str, counter: str | None = None, alone: bool = False
+    ) -> None:
         try:
-            self._live.put_back(one, event, reason, counter)
+            self._live.put_back(one, event, reason, counter, alone)
             del self._open[one.number]
             self._live.log("requeued", f"requeued trial {one.number}: {reason}", one.number)
         except EndedElsewhere:
@@ -352,17 +406,21 @@ class Coordinator:
         if blamed and deaths >= DEATHS_ALLOWED:
             self._crash(one, f"its process died {deaths} times: {lost.detail}")
         else:
-            self._put_back(one, Event.LOST, lost.detail, attributes.DEATHS if blamed else None)
+            alone = blamed and deaths >= DEATHS_IN_COMPANY and self._plan.pack != "off"
+            self._put_back(one, Event.LOST, lost.detail, attributes.DEATHS if blamed else None, alone)
 
     def _is_late(self, one: OpenTrial) -> bool:
         return self._plan.timeout is not None and self._watch.unhindered - one.started > self._plan.timeout
 
     def _end_late(self, slot: str) -> None:
-        for one in self._of(slot):
-            if self._is_late(one):
-                self._crash(one, f"timed out: still training {self._plan.timeout:g} s after its start (trial.timeout)")
+        """One that hangs alone is told so; in company nobody can say which it was, and each goes on alone."""
+        mine = self._of(slot)
+        timeout = f"{self._plan.timeout:g} s"
+        for one in mine:
+            if len(mine) == 1:
+                self._crash(one, f"timed out: still training {timeout} after its start (trial.timeout)")
             else:
-                self._put_back(one, Event.LOST, "its slot was stopped for another trial's timeout")
+                self._put_back(one, Event.LOST, f"its pack was silent for {timeout} (trial.timeout)", alone=True)
 
     # ------------------------------------------------------------------ words
 

@@ -123,10 +123,13 @@ class LiveStudy:
         self.best: TrialEnd | None = None
         self.keeping = Keeping(plan.keep, plan.objectives[0])
         self._stopped = False
+        self._alone: set[int] = set()  # numbers of WAITING trials
         self._points: set[frozenset[tuple[str, str]]] = set()
         self.recount()
         for trial in self._trials():
             self._note_point(trial.params)
+            if trial.user_attrs.get(attributes.ALONE) and not trial.state.is_finished():
+                self._alone.add(trial.number)
 
     # ------------------------------------------------------------ the study
 
@@ -186,11 +189,22 @@ class LiveStudy:
 
     # ---------------------------------------------------------- one trial
 
-    def ask(self, slot: str, now: float) -> OpenTrial:
-        """The next trial: one that was put back or enqueued if there is any, else a new suggestion."""
+    def next_is_alone(self) -> bool:
+        """Whether the trial that is asked next must not train beside others."""
+        if not self._alone:
+            return False
+        return min((trial.number for trial in self._trials(TrialState.WAITING)), default=-1) in self._alone
+
+    def ask(self, slot: str, now: float, structure: Mapping[str, Any] | None = None) -> OpenTrial:
+        """The next trial: one that was put back or enqueued if there is any, else a new suggestion.
+
+        structure: values of parameters that a new suggestion takes as they are.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notices on samplers and fallbacks are for its own users
             trial = self.study.ask()
+            if structure and not trial._cached_frozen_trial.params and not trial._fixed_params:
+                trial._fixed_params = dict(structure)  # as if it was enqueued with them, but for this once
             params, misfit = self._suggest(trial)
         known = trial._cached_frozen_trial
         attempts = _count(known, attributes.ATTEMPT)
@@ -203,7 +217,10 @@ class LiveStudy:
             if self._log_path is not None:
                 trial.set_user_attr(attributes.LOG, self._log_path(trial.number))
         self._note_point(params)
-        assignment = Assignment(trial.number, status.attempt, seed, params, self._plan.pruner.decides, self._lead())
+        self._alone.discard(trial.number)
+        alone = bool(known.user_attrs.get(attributes.ALONE))
+        decided, lead = self._plan.pruner.decides, self._lead()
+        assignment = Assignment(trial.number, status.attempt, seed, params, decided, lead, alone)
         return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
@@ -285,17 +302,23 @@ class LiveStudy:
         return self._end(one, Event.CRASH, None, reason)
 
     @_unless_ended_elsewhere()
-    def put_back(self, one: OpenTrial, event: Event, reason: str, attribute: str | None = None) -> None:
+    def put_back(
+        self, one: OpenTrial, event: Event, reason: str, attribute: str | None = None, alone: bool = False
+    ) -> None:
         """Make a trial WAITING again under its own number; `attribute` is a counter that grows by one.
 
-        Raises EndedElsewhere.
+        alone: it goes on without company. Raises EndedElsewhere.
         """
         one.status = advance(one.status, event, reason)
         if attribute is not None:
             one.trial.set_user_attr(attribute, one.count(attribute) + 1)
+        if alone:
+            one.trial.set_user_attr(attributes.ALONE, True)
         # should its checkpoint lie behind the last report, nothing but this says what was reported
         self._set_metrics(one, {self._plan.objectives[0].metric})
         self._set_waiting(one.trial._trial_id, reason)
+        if one.known.user_attrs.get(attributes.ALONE):
+            self._alone.add(one.number)
 
     @_unless_ended_elsewhere()
     def reset(self, one: OpenTrial, attribute: str) -> None:

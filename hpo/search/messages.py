@@ -66,6 +66,19 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A slot gives a trial back that it cannot train as it meant to, through no fault of the trial: it goes on later.
+
+    reason: one line. alone: whether it is to train without company then.
+    """
+
+    number: int
+    attempt: int
+    reason: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """What is new of an attempt's checkpoints: where they lie, and why one could not be written, if that happened."""
 
@@ -75,7 +88,20 @@ class Checkpointed:
     trouble: str | None = None
 
 
-News = Report | Saving | Finished | Crashed | Released | Checkpointed
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a slot found out about the whole run, for people; `number` puts it before all news of trials.
+
+    warning: whether whoever watches is told, besides the log of the run.
+    """
+
+    text: str
+    warning: bool = True
+    number: int = -1
+    attempt: int = 0
+
+
+News = Report | Saving | Finished | Crashed | Released | Returned | Remark | Checkpointed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +125,8 @@ class Assignment:
     """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt.
 
     decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. lead: when it was given
-    out, so that what is kept of the winner only is not made for each trial; None with several objectives.
+    out, so that what is kept of the winner only is not made for each trial; None with several objectives. alone: it
+    must not train beside others, since a process that trained it with others died, or hung, too often.
     """
 
     number: int
@@ -108,6 +135,7 @@ class Assignment:
     params: Mapping[str, Any]
     decided: bool = True
     lead: Lead | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +144,7 @@ class Answer:
 
     verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when
     there is nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials
-    whose checkpoints are to be deleted now.
+    whose checkpoints are to be deleted now. share: how many trials the slot may hold.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -125,6 +153,7 @@ class Answer:
     over: bool = False
     refused: bool = False
     drop: tuple[int, ...] = ()
+    share: int = 1
 
 
 def refusal(news: Sequence[News]) -> Answer:
@@ -163,7 +192,8 @@ class Snapshot:
     counts: ended trials of the study by state. total: how many it ends at, None when only time limits it.
     ended: the trials that ended since the last snapshot. rate: ended trials a minute in this run.
     failure: the sentence that ends the sweep with an error. note: why it ends early without one.
-    taken_over: whether the failure is that another run has the study now.
+    taken_over: whether the failure is that another run has the study now. busy: the share of the packs' rows that
+    trained; None where nothing was packed.
     """
 
     counts: Mapping[State, int]
@@ -179,3 +209,4 @@ class Snapshot:
     note: str | None = None
     warnings: tuple[str, ...] = ()
     taken_over: bool = False
+    busy: float | None = None

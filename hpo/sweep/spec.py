@@ -107,6 +107,12 @@ def _slots(value: object) -> object:
     raise ValueError(f"must be a whole number from 1, or auto, found {shown(value)}")
 
 
+def _rows(value: object) -> object:
+    if value in ("auto", "off") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"must be a whole number from 1, auto or off, found {shown(value)}")
+
+
 def _one_task(value: object) -> object:
     if isinstance(value, str | Mapping | None):
         return value
@@ -114,10 +120,11 @@ def _one_task(value: object) -> object:
 
 
 Slots = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_slots)]
+Rows = Annotated[Annotated[int, Field(ge=1)] | Literal["auto", "off"], BeforeValidator(_rows)]
 TaskKey = Annotated[str | dict[str, Any] | None, BeforeValidator(_one_task)]
 
 # what may differ when a name is launched again
-_FREE = ("budget", "trial", "concurrency", "checkpoints", "failures")
+_FREE = ("budget", "trial", "concurrency", "pack", "checkpoints", "failures")
 
 
 class Sweep(Frozen):
@@ -140,6 +147,7 @@ class Sweep(Frozen):
     pruner: Annotated[Pruner, pruners] = Field("none", validate_default=True, description="what to stop early")
     trial: TrialOptions = Field(TrialOptions(), description="what one slot takes")
     concurrency: Slots = Field("auto", description="how many slots")
+    pack: Rows = Field("auto", description="how many trials a slot trains at once as one stacked model")
     checkpoints: Checkpoints = Field(Checkpoints(), description="how trials in flight are saved, and whose are kept")
     failures: Failures = Field(Failures(), description="what to do about failing trials")
     storage: str | None = Field(None, description="database URL; sqlite:///hpo.db by default")
@@ -184,11 +192,19 @@ class Sweep(Frozen):
         if (self.objective is None) == (self.objectives is None):
             found = "neither" if self.objective is None else "both"
             raise UserError(f"objective: give one of objective and objectives, found {found}")
+        if isinstance(self.pack, int):
+            self._check_pack(self.pack)
         metrics = [goal.metric for goal in self.goals]
         twice = next((metric for metric in metrics if metrics.count(metric) > 1), None)
         if twice is not None:
             raise UserError(f"objectives: {twice} is named twice; keep one")
         return self
+
+    def _check_pack(self, rows: int) -> None:
+        if self.train is not None:
+            raise UserError(f"pack: a loop of your own trains one trial at a time; write off or auto, found {rows}")
+        if self.trial.isolate:
+            raise UserError(f"pack: trial.isolate gives each trial a process; write off or auto, found {rows}")
 
     # ------------------------------------------------------------ what follows from the keys
 
@@ -196,6 +212,11 @@ class Sweep(Frozen):
     def goals(self) -> tuple[ObjectiveSpec, ...]:
         """The objective, or the objectives."""
         return (self.objective,) if self.objective is not None else self.objectives or ()
+
+    @property
+    def rows(self) -> int | Literal["auto", "off"]:
+        """`pack`, where it can be followed: a user's own loop and isolated trials are never packed."""
+        return "off" if self.train is not None or self.trial.isolate else self.pack
 
     @property
     def search_space(self) -> Space:

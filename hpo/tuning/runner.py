@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, Interrupted, SweepFailed
 from hpo.search.messages import DONE, Snapshot
-from hpo.search.plan import SearchPlan
+from hpo.search.plan import Rows, SearchPlan
 from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Line
@@ -35,7 +35,7 @@ class RunPlan:
     """A run as data.
 
     source: opens the study in the coordinator's process. seconds: of earlier runs. events: kind and sentence of what
-    was done until now. plugins: loaded in the coordinator's process before the plan.
+    was done until now. pack: how many trials a slot trains at once. plugins: loaded in the coordinator's process before the plan.
     """
 
     search: SearchPlan
@@ -46,6 +46,7 @@ class RunPlan:
     seconds: float = 0.0
     events: tuple[tuple[str, str], ...] = ()
     isolate: bool = False
+    pack: Rows = "off"
     plugins: Sequence[Any] = ()
 
 

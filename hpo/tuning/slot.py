@@ -9,7 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -18,10 +18,12 @@ from ray import tune
 from hpo import __version__
 from hpo.errors import HpoError
 from hpo.search.messages import Answer, News
+from hpo.search.plan import Rows
 from hpo.training.function import TrainingFunction, TrainingJob
 from hpo.tuning.actor import SlotPlace
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.guard import leave_with_raylet
+from hpo.tuning.packs import Packs
 from hpo.tuning.trainer import Trainer, one_line
 
 SLICE = 1.0  # seconds of trials between two results of a slot to Tune: a result costs Tune about 17 ms
@@ -30,13 +32,17 @@ MAX_WAIT = 1.0
 
 @dataclass(frozen=True)
 class SlotWork:
-    """What every slot of a run is given. threads: of torch, for each trial. isolate: one trial, then end."""
+    """What every slot of a run is given.
+
+    threads: of torch, for each trial. isolate: one trial, then end. pack: how many trials at once, where they can.
+    """
 
     job: TrainingJob
     files: TrialFiles
     device: str
     threads: int = 1
     isolate: bool = False
+    pack: Rows = "off"
 
 
 class Slot(tune.Trainable):
@@ -50,6 +56,7 @@ class Slot(tune.Trainable):
         self._work: SlotWork = config["work"]
         self._coordinator = config["coordinator"]
         self._trainer = Trainer(self._work.files, self._exchange)
+        self._packs: Packs | None = None
         self._waited = 0.0
         self._taken = 0
         context = ray.get_runtime_context()
@@ -62,11 +69,16 @@ class Slot(tune.Trainable):
         import torch
 
         torch.set_num_threads(self._work.threads)
+        job, device, pack = self._work.job, self._work.device, self._work.pack
         try:
-            return self._work.job.load(self._work.device)
+            packing = job.packing(device) if pack != "off" else None
+            if packing is None:
+                return job.load(device)
         except HpoError as error:
             ray.get(self._coordinator.fail.remote(str(error)))
             return None
+        self._packs = Packs(self._trainer, packing, pack)
+        return packing.run
 
     def step(self) -> dict[str, Any]:
         """Train until a slice has passed or nothing is left."""
@@ -82,17 +94,24 @@ class Slot(tune.Trainable):
     def _slice(self) -> dict[str, Any]:
         until = time.monotonic() + SLICE
         while time.monotonic() < until:
-            isolated_done = self._work.isolate and self._taken > 0
-            answer = self._trainer.exchange(0 if isolated_done or self._run is None else 1)
-            if answer.over or isolated_done or self._run is None:
+            answer = self._packs.round() if self._packs is not None else self._one_by_one()
+            if answer.over:
                 return {"value": 0.0, "done": True}
-            for assignment in answer.assignments:
-                self._taken += 1
-                self._trainer.train(self._run, assignment)
-            self._waited = 0.0 if answer.assignments else min(MAX_WAIT, self._waited + answer.wait)
+            working = bool(answer.assignments or self._trainer.holds)
+            self._waited = 0.0 if working else min(MAX_WAIT, self._waited + answer.wait)
             if self._waited:  # sleep(0) would give the core away
                 time.sleep(self._waited)
         return {"value": 0.0, "done": False}
+
+    def _one_by_one(self) -> Answer:
+        """Train what the coordinator gives now."""
+        if self._run is None or (self._work.isolate and self._taken > 0):
+            return replace(self._trainer.exchange(0), over=True)
+        answer = self._trainer.exchange(1)
+        for assignment in answer.assignments:
+            self._taken += 1
+            self._trainer.train(self._run, assignment)
+        return answer
 
     def _exchange(self, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         answer: Answer = ray.get(self._coordinator.exchange.remote(self._slot, news, free, holds))

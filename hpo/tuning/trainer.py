@@ -25,30 +25,31 @@ class Trainer:
     """Trains one trial after another, each in this thread; what it prints goes to its log.
 
     exchange: reaches the coordinator; what it raises ends everything here.
+    place: of the checkpoints. news: what is told at the next exchange. holds: numbers of the trials in hand.
     """
 
     def __init__(self, files: TrialFiles, exchange: Exchange) -> None:
-        self._files = files
-        self._place = files.place()
+        self.files = files
+        self.place = files.place()
+        self.news: list[News] = []
+        self.holds: set[int] = set()
         self._reach = exchange
-        self._news: list[News] = []
-        self._holds: tuple[int, ...] = ()
         self._spoke = 0.0
 
     def exchange(self, free: int, *more: News) -> Answer:
         """Tell what there is to tell; the coordinator's answer."""
-        news, self._news = [*self._news, *more], []
-        answer = self._reach(news, free, self._holds)
+        news, self.news = [*self.news, *more], []
+        answer = self._reach(news, free, sorted(self.holds))
         self._spoke = time.monotonic()
         # only now are the ends in SQL for which these checkpoints have lost their use
-        self._files.remove(self._place, answer.drop)
+        self.files.remove(self.place, answer.drop)
         return answer
 
-    def train(self, run: TrainingFunction, given: Assignment) -> None:
-        """One trial from start to end; its end is told at the next exchange."""
+    def train(self, run: TrainingFunction, given: Assignment) -> News:
+        """One trial from start to end; its end, which is told at the next exchange."""
         saving = Saving(given.number, given.attempt)
-        store = TrialCheckpoints(self._place, given.number, given.attempt, lambda: self._is_settled(saving))
-        told = _Told(given, store)
+        store = TrialCheckpoints(self.place, given.number, given.attempt, lambda: self._is_settled(saving))
+        told = Told(given, store)
         leads = False
 
         def send(step: int, metrics: Mapping[str, float]) -> Verdict:
@@ -56,27 +57,28 @@ class Trainer:
             leads = leads or (given.lead is not None and given.lead.is_beaten(metrics))
             saved = told.saved()
             report = Report(given.number, given.attempt, step, metrics, saved)
-            self._news += told.news()
+            self.news += told.news()
             if not given.decided and not saved and time.monotonic() - self._spoke < SPOKEN_EVERY:
-                self._news.append(report)
+                self.news.append(report)
                 return Verdict.GO_ON
             return self.exchange(0, report).verdicts[-1]
 
-        trial = Trial(given.number, given.seed, send, store, self._files.every, keeps=self._files.keep > 0)
-        self._holds = (given.number,)
-        with trial_log(self._files.log(given.number), given):
+        trial = Trial(given.number, given.seed, send, store, self.files.every, keeps=self.files.keep > 0)
+        self.holds.add(given.number)
+        with trial_log(self.files.log(given.number), given):
             ended = _outcome(run, trial, given, lambda: leads)
             if isinstance(ended, Finished):  # no report comes any more
                 store.settle()
-        self._news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
-        self._holds = ()
+        self.news += [*told.news(), ended]  # after training, which exchanges, and so replaces the list
+        self.holds.discard(given.number)
+        return ended
 
     def _is_settled(self, saving: Saving) -> bool:
         """What a checkpoint rests on must be in SQL before anyone can go on from it."""
         return self.exchange(0, saving).verdicts[-1] is not Verdict.REFUSED
 
 
-class _Told:
+class Told:
     """What the coordinator knows of an attempt's checkpoints."""
 
     def __init__(self, given: Assignment, store: TrialCheckpoints) -> None:

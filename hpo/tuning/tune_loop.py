@@ -54,7 +54,8 @@ def fit(line: Line, plan: RunPlan, watcher: Watcher, folder: Path) -> None:
     key = str(folder)
     _WATCHERS[key], LINES[key] = watcher, line
     device = "cuda" if plan.resources.gpus > 0 else "cpu"
-    work = SlotWork(plan.job, plan.files, device, threads=max(1, int(plan.resources.cpus)), isolate=plan.isolate)
+    threads = max(1, int(plan.resources.cpus))
+    work = SlotWork(plan.job, plan.files, device, threads=threads, isolate=plan.isolate, pack=plan.pack)
     resources = tune.PlacementGroupFactory([plan.resources.as_ray])
     tuner = tune.Tuner(
         tune.with_resources(Slot, resources),

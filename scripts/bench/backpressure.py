@@ -122,6 +122,7 @@ def measure(url: str, arguments: argparse.Namespace) -> Found:
         max_resource=STEPS,
         trials=10**7,
         slots=math.ceil(arguments.members / ROWS),
+        pack=ROWS,
     )
     with open_storage(url) as made:
         made.create_study(NAME, ["maximize"])

@@ -34,6 +34,7 @@ PLAN = SearchPlan(
     seed=0,
     max_resource=9,
     trials=8,
+    pack="auto",
     slots=1,
 )
 

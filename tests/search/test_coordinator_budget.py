@@ -159,9 +159,9 @@ def test_running_trials_of_a_dead_run_go_on_first_under_their_own_numbers() -> N
 def test_in_flight_is_a_quarter_of_the_trials_and_never_fewer_than_the_slots(
     trials: int | None, slots: int, expected: int
 ) -> None:
-    sweep = Sweep(plan(trials=trials, seconds=60.0, slots=slots))
+    sweep = Sweep(plan(trials=trials, seconds=60.0, slots=slots), slots="a")
     assert len(sweep.ask("a", free=1000)) == expected
-    assert sweep.ask("b", free=1000) == ()
+    assert sweep.ask("a", free=1000) == ()
 
 
 def test_as_many_slots_as_fit_are_never_fewer_in_flight() -> None:

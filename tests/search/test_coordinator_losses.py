@@ -175,18 +175,37 @@ def test_a_trial_past_its_timeout_is_fail_and_its_slot_is_to_be_killed() -> None
     sweep = Sweep(plan(trials=40, timeout=10.0))
     late = sweep.one("a")
     sweep.clock.now += 5
-    mate = sweep.one("a")
     other = sweep.one("b")
     sweep.clock.now += 5.5
     snapshot, killed = sweep.coordinator.tick()
     assert killed == ("a",)
-    assert (late.number, mate.number, other.number) == (0, 1, 2)
-    assert sweep.states == ["FAIL", "WAITING", "RUNNING"]
+    assert (late.number, other.number) == (0, 1)
+    assert sweep.states == ["FAIL", "RUNNING"]
     assert sweep.reason(0) == "timed out: still training 10 s after its start (trial.timeout)"
     assert [end.number for end in snapshot.ended] == [0]
     assert sweep.finish(late, score=1.0).over
     assert sweep.coordinator.lost("a", DEATH) == [], "the death of a slot that we killed is nobody's"
     assert sweep.coordinator.tick()[1] == ()
+
+
+def test_a_pack_may_take_its_time_while_it_speaks_and_goes_on_one_by_one_when_it_is_silent() -> None:
+    sweep = Sweep(plan(trials=40, timeout=10.0))
+    given = sweep.ask("a", free=3)
+    for step in range(1, 5):
+        sweep.clock.now += 6
+        said = [Report(one.number, 1, step, {"score": 0.5}) for one in given]
+        sweep.coordinator.exchange("a", said, 0)
+        assert sweep.coordinator.tick()[1] == ()
+    sweep.clock.now += 10.5
+    assert sweep.coordinator.tick()[1] == ("a",)
+    assert sweep.states == ["WAITING"] * 3
+    assert sweep.reason(0) == "put back: its pack was silent for 10 s (trial.timeout)"
+    sweep.coordinator.open_slot("c")
+    culprit = sweep.ask("b", free=8), sweep.ask("c", free=8)
+    assert [[(one.number, one.alone) for one in given] for given in culprit] == [[(0, True)], [(1, True)]]
+    sweep.clock.now += 10.5
+    assert sweep.coordinator.tick()[1] == ("b", "c")
+    assert sweep.states == ["FAIL", "FAIL", "WAITING"]
 
 
 def test_timeout_counts_from_the_last_start() -> None:

@@ -35,7 +35,7 @@ def test_a_trial_ended_by_others_stays_as_they_ended_it_and_counts_once(saved: b
 
 
 def test_none_of_our_words_on_a_trial_that_others_ended_does_harm() -> None:
-    sweep = Sweep(plan(trials=40, timeout=10.0, pruner={"name": "threshold", "lower": 0.2}, retries=1))
+    sweep = Sweep(plan(trials=40, pack=8, timeout=10.0, pruner={"name": "threshold", "lower": 0.2}, retries=1))
     given = sweep.ask("a", free=8)
     for one in given:
         end_elsewhere(sweep, one.number)

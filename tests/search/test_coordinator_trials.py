@@ -171,7 +171,7 @@ def test_a_trial_that_goes_on_from_its_last_step_needs_to_report_nothing_more() 
 
 def test_members_of_one_exchange_are_decided_in_order_of_number() -> None:
     def stopped(order: list[int]) -> dict[int, Verdict]:
-        sweep = Sweep(plan(trials=40, pruner={"name": "successive_halving", "min_resource": 1, "reduction_factor": 2}))
+        sweep = Sweep(plan(trials=48, pruner={"name": "successive_halving", "min_resource": 1, "reduction_factor": 2}))
         given = sweep.ask("a", free=6)
         value = [0.5, 0.1, 0.4, 0.9, 0.6, 0.2]
         said = [Report(n, given[n].attempt, 1, {"score": value[n]}) for n in order]

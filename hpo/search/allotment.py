@@ -1,0 +1,59 @@
+"""How the trials in flight are shared among the slots, each of which may train many at once, and how busy they were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from hpo.search.plan import SearchPlan
+
+
+class Allotment:
+    """What each slot could hold, as its calls tell, and what it may hold.
+
+    `held` is always a count of open trials: of one slot, or by slot. Not thread safe.
+    """
+
+    def __init__(self, plan: SearchPlan) -> None:
+        self._plan = plan
+        self._wants: dict[str, int] = {}
+        self._most: Counter[str] = Counter()
+        self._trained = self._trainable = 0
+
+    def hear(self, slot: str, held: int, free: int) -> None:
+        """A slot holds some trials and could hold more."""
+        self._wants[slot] = max(held + free, 1)  # one that has nothing just now still lives to take a trial
+
+    def forget(self, slot: str) -> None:
+        """A slot is gone."""
+        self._wants.pop(slot, None)
+
+    def share(self, slots: int, counted: int) -> int:
+        """How many trials one of `slots` slots may hold. counted: trials of the budget that have ended."""
+        left = None if self._plan.trials is None else self._plan.trials - counted
+        return self._plan.share(slots, left)
+
+    def unfilled(self, slots: int, held: Mapping[str, int], counted: int) -> int:
+        """How many more trials `slots` slots will take, should there be one more of them.
+
+        Those that were not heard of yet take their whole share.
+        """
+        share = self.share(slots + 1, counted)
+        known = sum(max(min(share, wants) - held.get(slot, 0), 0) for slot, wants in self._wants.items())
+        return known + share * max(slots - len(self._wants), 0)
+
+    def trained(self, slot: str, held: int, reporting: int, left: int) -> None:
+        """A round of a slot: of the trials it held so many report. left: those that could have been started for it.
+
+        Rows for which there is no trial any more are no idle ones: a pack shrinks.
+        """
+        self._most[slot] = max(self._most[slot], held)
+        self._trained += reporting
+        self._trainable += max(held, reporting) + min(self._most[slot] - held, max(left, 0))
+
+    @property
+    def busy(self) -> float | None:
+        """The share of the rows that trained, round by round; None where no slot had several."""
+        if max(self._most.values(), default=0) < 2 or not self._trainable:
+            return None
+        return self._trained / self._trainable

@@ -1,0 +1,131 @@
+"""How many trials of one shape train at once: as many as the user says, or as many as pay, by a short measurement."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hpo.training import Trial, Verdict
+from hpo.training.function import Packing
+from hpo.training.shape import Shape
+
+if TYPE_CHECKING:
+    from hpo.tasks import Task
+    from hpo.training.config import TrainingConfig
+
+MOST = 64
+SOLO_STEPS = 4  # of an epoch of the measurement
+SOLO_SECONDS = 0.03  # for as long solo steps are measured
+SLOW_STEP = 0.008  # seconds: on a CPU such a step is arithmetic, which packs do not save
+PACK_SECONDS = 0.1  # for an epoch of a pack, if it gains nothing
+GAIN = 1.15  # what a pack must train more: it also costs memory, and learning later from what others gave
+SHAPES = 3  # that are measured in one process; the others are taken to be like the last
+
+RowsFor = Callable[[Packing, "TrainingConfig", int], int]
+"""How many trials of a shape train at once, of which a config is given; the last: how many the slot may hold.
+
+1: each trains by itself.
+"""
+
+
+def fixed_rows(rows: int) -> RowsFor:
+    """The same for every shape."""
+    return lambda packing, config, share: rows
+
+
+def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
+    """Measures each shape once in this process, for a fraction of a second: the solo loop against a pack.
+
+    note: told in one line what was found.
+    """
+    known: dict[Shape, int] = {}
+
+    def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
+        shape = packing.shape(config)
+        if shape not in known:
+            if min(share, MOST) < 2:
+                return 1  # and not for ever
+            last = next(reversed(known.values()), None)
+            measured_enough = last is not None and len(known) >= SHAPES
+            known[shape] = last if last and measured_enough else _measure(packing, config, min(share, MOST), note)
+        return known[shape]
+
+    return rows_for
+
+
+def _measure(packing: Packing, config: TrainingConfig, rows: int, note: Callable[[str], None]) -> int:
+    began = time.perf_counter()
+    try:
+        solo, pack = speeds(packing, config, rows)
+    except Exception as error:  # it would raise as well where the trial itself is trained, and there it counts
+        note(f"packs were not measured ({type(error).__name__}: {error}); each trial trains by itself")
+        return 1
+    pays = pack > GAIN * solo
+    packed = f"{pack:.0f} in a pack of {rows}" if pack else "too slow a step to gain from a pack"
+    seconds = time.perf_counter() - began
+    how = "training in packs" if pays else "training one by one"
+    note(f"{how}: {solo:.0f} steps/s alone, {packed} (measured in {seconds:.2f} s)")
+    return MOST if pays else 1
+
+
+def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, float]:
+    """Member-steps a second of the solo loop and of a pack, 0 for one that is not worth trying.
+
+    Both on a few examples of the task, since an epoch cannot be left in its middle.
+    """
+    config = config.model_copy(update={"epochs": 10_000, "seed": 0})
+    step = _solo(_on_few(packing, config, SOLO_STEPS), config)
+    if packing.device == "cpu" and step > SLOW_STEP:
+        return 1 / step, 0.0
+    few = _on_few(packing, config, min(max(int(PACK_SECONDS / (step * rows)), 2), 16))
+    pack = few.start(config)
+    for seed in range(rows):
+        pack.admit(config.model_copy(update={"seed": seed}), Trial(seed, seed, _go_on))
+    times = []
+    for _ in range(3):  # the first does what is done once
+        began = time.perf_counter()
+        pack.epoch()
+        times.append(time.perf_counter() - began)
+    return 1 / step, rows * _steps(few.task, config) / min(times)
+
+
+def _solo(packing: Packing, config: TrainingConfig) -> float:
+    """Seconds of a step."""
+    from hpo.training.loop import train_task
+
+    moments: list[float] = []
+
+    def send(step: int, metrics: Mapping[str, float]) -> Verdict:
+        del step, metrics
+        moments.append(time.perf_counter())
+        enough = len(moments) > 2 and moments[-1] - moments[0] > SOLO_SECONDS
+        return Verdict.PRUNED if enough else Verdict.GO_ON
+
+    train_task(config, packing.task, Trial(0, 0, send), packing.device)
+    epoch = min(after - before for before, after in zip(moments, moments[1:], strict=False))
+    return epoch / _steps(packing.task, config)
+
+
+def _go_on(step: int, metrics: Mapping[str, float]) -> Verdict:
+    del step, metrics
+    return Verdict.GO_ON
+
+
+def _steps(task: Task, config: TrainingConfig) -> int:
+    return math.ceil(len(task.train[0]) / config.batch_size)
+
+
+def _on_few(packing: Packing, config: TrainingConfig, steps: int) -> Packing:
+    """The task on so many steps' examples, taken from all over; as a test split the others' classes still count."""
+    task = packing.task
+    every = max(len(task.train[0]) // (steps * config.batch_size), 1)
+    few = replace(task, train=_some(task.train, every), val=_some(task.val, every), test=task.train, metrics=())
+    return replace(packing, task=few)
+
+
+def _some(split: tuple[Any, Any], every: int) -> tuple[Any, Any]:
+    x, y = split
+    return x[::every], y[::every]
