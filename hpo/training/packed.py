@@ -25,8 +25,9 @@ from hpo.training.compiled import can_compile
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import on_device, pick_device
 from hpo.training.loop import Run, begin
+from hpo.training.packed_numbers import Numbers, numbers_of_epoch
 from hpo.training.packed_rules import EpochNumbers, Row
-from hpo.training.packed_step import MemberStep, Numbers, numbers_of_epoch
+from hpo.training.packed_step import MemberStep
 from hpo.training.precision import tensor_float_32
 from hpo.training.probe import probe
 from hpo.training.randomness import seeded

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from hpo.errors import HpoError
 from hpo.training.evaluation import scores_of
 from hpo.training.loop import Run
+from hpo.training.packed_numbers import numbers_of_epoch
 from hpo.training.packed_rules import Row
-from hpo.training.packed_step import MemberStep, numbers_of_epoch
+from hpo.training.packed_step import MemberStep
 from hpo.training.rows import others
 from hpo.training.shape import Unpackable
 

@@ -1,10 +1,12 @@
-"""The other side of two benchmarks: plain Ray Tune as its documentation teaches it, as fast as its users have it.
+"""The other side of the benchmarks: plain Ray Tune and plain Optuna as their documentations teach them.
 
     python scripts/bench/peers.py null --trials 600     # nothing is trained: what scheduling costs
     python scripts/bench/peers.py sweep --trials 60     # the digits sweep with OptunaSearch and ASHA; stores nothing
+    python scripts/bench/peers.py optuna --trials 60    # the same by plain Optuna on SQLite, a process on each core
 
-Each prints one line of JSON. Both use one Tune trial per configuration, `reuse_actors=True`, two trials at a time, and
-keep Tune quiet; nothing of hpo is imported, so that nothing of hpo is measured.
+Each prints one line of JSON. Ray's use one Tune trial per configuration, two trials at a time, and keep Tune quiet;
+`reuse_actors=True` makes them quicker, `--fresh` leaves it out as Ray's examples do. Nothing of hpo is imported, so
+that nothing of hpo is measured.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -128,6 +131,10 @@ class Digits(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and validate."""
+        return {"val_accuracy": self.epoch(), "done": self.iteration + 1 >= EPOCHS}
+
+    def epoch(self) -> float:
+        """Train one epoch; accuracy on the validation split."""
         import torch
 
         self.net.train()
@@ -138,8 +145,7 @@ class Digits(tune.Trainable):
             self.schedule.step()
         self.net.eval()
         with torch.no_grad():
-            right = (self.net(self.val_x).argmax(1) == self.val_y).float().mean().item()
-        return {"val_accuracy": right, "done": self.iteration + 1 >= EPOCHS}
+            return float((self.net(self.val_x).argmax(1) == self.val_y).float().mean())
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing is kept in this benchmark; Tune wants the method to be there."""
@@ -185,6 +191,7 @@ def run(
     metric: str,
     mode: str,
     trials: int,
+    reuse: bool = True,
 ) -> tuple[tune.ResultGrid, Watch]:
     """One sweep by plain Ray Tune in a Ray of its own, two trials at a time."""
     # whoever imports this file may lie where the workers cannot import it from
@@ -204,7 +211,7 @@ def run(
                 scheduler=scheduler,
                 num_samples=trials,
                 max_concurrent_trials=SLOTS,
-                reuse_actors=True,
+                reuse_actors=reuse,
             ),
             run_config=tune.RunConfig(
                 storage_path=folder,
@@ -237,12 +244,12 @@ def null_trials(trials: int, api: str = "class", sampler: optuna.samplers.BaseSa
     }
 
 
-def digits_sweep(trials: int, seed: int = 0) -> dict[str, Any]:
+def digits_sweep(trials: int, seed: int = 0, prunes: bool = True, reuse: bool = True) -> dict[str, Any]:
     """Wall time of this whole process so far, epochs trained and the best value of the digits sweep."""
     sampler = optuna.samplers.TPESampler(seed=seed)
     search = OptunaSearch(digits_space, metric="val_accuracy", mode="max", sampler=sampler)
-    scheduler = ASHAScheduler(grace_period=1, reduction_factor=3, max_t=EPOCHS)
-    grid, watch = run(Digits, search, scheduler, "val_accuracy", "max", trials)
+    scheduler = ASHAScheduler(grace_period=1, reduction_factor=3, max_t=EPOCHS) if prunes else None
+    grid, watch = run(Digits, search, scheduler, "val_accuracy", "max", trials, reuse)
     best = grid.get_best_result("val_accuracy", "max", scope="last").metrics["val_accuracy"]
     return {
         "seconds": round(time.time() - process_start(), 2),
@@ -250,6 +257,56 @@ def digits_sweep(trials: int, seed: int = 0) -> dict[str, Any]:
         "best": round(best, 4),
         "trials": len(grid),
     }
+
+
+def optuna_sweep(trials: int, seed: int = 0, prunes: bool = True) -> dict[str, Any]:
+    """The same sweep by plain Optuna: TPE and Hyperband on SQLite, a process on each core, as Optuna's tutorial has it.
+
+    Raises SystemExit when a process failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/optuna.db"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        optuna.create_study(study_name="digits", storage=url, direction="maximize")
+        command = [sys.executable, __file__, "optuna-worker", "--trials", str(trials), "--storage", url]
+        command += [] if prunes else ["--no-pruning"]
+        workers = [subprocess.Popen([*command, "--seed", str(seed + 1000 * i)]) for i in range(SLOTS)]
+        if any(worker.wait() for worker in workers):
+            raise SystemExit("a process of plain Optuna failed")
+        study = optuna.load_study(study_name="digits", storage=url)
+        done = study.get_trials(deepcopy=False)
+        return {
+            "seconds": round(time.time() - process_start(), 2),
+            "epochs_trained": sum(len(trial.intermediate_values) for trial in done),
+            "best": round(study.best_value, 4),
+            "trials": len(done),
+        }
+
+
+def optuna_worker(trials: int, seed: int, url: str, prunes: bool) -> None:
+    """Trials of the shared study until it has enough of them."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.HyperbandPruner(2, EPOCHS, 3) if prunes else optuna.pruners.NopPruner()
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    study = optuna.load_study(study_name="digits", storage=url, sampler=sampler, pruner=pruner)
+    digits = Digits.__new__(Digits)  # Tune's class without Tune: `setup` and `step` are all that is used
+    ready = False
+
+    def objective(trial: optuna.Trial) -> float:
+        nonlocal ready
+        digits_space(trial)
+        (digits.reset_config if ready else digits.setup)(trial.params)
+        ready = True
+        value = 0.0
+        for epoch in range(1, EPOCHS + 1):
+            value = digits.epoch()
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    enough = optuna.study.MaxTrialsCallback(trials, states=None)
+    study.optimize(objective, callbacks=[enough])
 
 
 def process_start() -> float:
@@ -263,17 +320,25 @@ def process_start() -> float:
 
 
 def main() -> None:
-    """Run one of the two and print its JSON."""
+    """Run one of them and print its JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["null", "sweep"])
+    parser.add_argument("what", choices=["null", "sweep", "optuna", "optuna-worker"])
     parser.add_argument("--trials", type=int)
     parser.add_argument("--api", choices=["class", "function"], default="class", help="of the null trials")
     parser.add_argument("--seed", type=int, default=0, help="of the sampler of the sweep")
+    parser.add_argument("--fresh", action="store_true", help="a new actor for every trial of Ray's sweep")
+    parser.add_argument("--no-pruning", action="store_true", help="every trial trains to its end")
+    parser.add_argument("--storage", help="of a worker of Optuna's sweep")
     given = parser.parse_args()
+    prunes = not given.no_pruning
     if given.what == "null":
         print(json.dumps(null_trials(given.trials or 600, given.api)))
+    elif given.what == "sweep":
+        print(json.dumps(digits_sweep(given.trials or 60, given.seed, prunes, not given.fresh)))
+    elif given.what == "optuna":
+        print(json.dumps(optuna_sweep(given.trials or 60, given.seed, prunes)))
     else:
-        print(json.dumps(digits_sweep(given.trials or 60, given.seed)))
+        optuna_worker(given.trials, given.seed, given.storage, prunes)
 
 
 if __name__ == "__main__":

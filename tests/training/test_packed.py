@@ -15,7 +15,7 @@ from hpo.tasks import Task
 from hpo.testing.packs import assert_equal_to_solo, packed, train_pack
 from hpo.testing.regularizers import image_task, small_task
 from hpo.testing.trials import Answers
-from hpo.training import CheckpointFile, TrainingConfig, Verdict, train_task
+from hpo.training import CheckpointFile, TrainingConfig, Verdict, traced, train_task
 from hpo.training.initializers import initializers
 from hpo.training.losses import losses
 from hpo.training.metrics import metrics
@@ -39,6 +39,13 @@ def packable(registry: Any) -> list[str]:
     return [name for name, entry in registry.entries.items() if entry.packable]
 
 
+@pytest.fixture
+def traced_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps as they are, the others traced."""
+    monkeypatch.setattr(traced, "AFTER", 3)
+
+
+@pytest.mark.usefixtures("traced_soon")
 @pytest.mark.parametrize("name", packable(optimizers))
 def test_every_optimizer(name: str) -> None:
     lr = type(optimizers.parse(name))().lr
@@ -46,6 +53,7 @@ def test_every_optimizer(name: str) -> None:
     assert_equal_to_solo(members(small_task(), *own), small_task())
 
 
+@pytest.mark.usefixtures("traced_soon")
 @pytest.mark.parametrize("name", [name for name in packable(regularizers) if name != "early_stopping"])
 def test_every_regularizer_on_a_network_with_norms_and_branches(name: str) -> None:
     fields = EXAMPLES[name]
@@ -61,6 +69,7 @@ def test_every_regularizer_on_a_network_with_norms_and_branches(name: str) -> No
     assert_equal_to_solo(configs, small_task() if name == "swa" else image_task())
 
 
+@pytest.mark.usefixtures("traced_soon")
 @pytest.mark.parametrize("name", packable(losses))
 def test_every_loss(name: str) -> None:
     task = dataclasses.replace(small_task(), loss=name) if losses.entries[name].classes else _floats(name)
@@ -117,6 +126,7 @@ def test_groups_of_parameters_and_learning_rates_by_name() -> None:
     assert_equal_to_solo(members(small_task(), {}, {}, optimizer=common), small_task())
 
 
+@pytest.mark.usefixtures("traced_soon")
 def test_members_come_and_go_at_their_own_epochs() -> None:
     task = small_task()
     configs = members(task, {"epochs": 5}, {"epochs": 1}, {"epochs": 3}, {"epochs": 4}, schedule="cosine")
@@ -243,3 +253,14 @@ def test_strengths_differ_where_both_are_on() -> None:
         for r in ({"mixup": 0.1, "dropout": 0.0}, {"mixup": 0.2, "dropout": 0.3})
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_a_traced_step_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    regularization = {"dropout": 0.2, "sam": 0.05, "ema": 0.9, "mixup": 0.2, "max_norm": 1.0, "gradient_clipping": 0.5}
+    configs = members(image_task(), {}, {}, regularization=regularization)
+    plain = packed(configs, image_task())
+    monkeypatch.setattr(traced, "AFTER", 0)
+    for member, expected in zip(packed(configs, image_task()), plain, strict=True):
+        assert member.history.reports == expected.history.reports
+        for a, b in zip(member.run.net.parameters(), expected.run.net.parameters(), strict=True):
+            assert torch.equal(a, b)

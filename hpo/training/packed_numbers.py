@@ -1,0 +1,60 @@
+"""What the members of a pack differ in at each step: seeds, positions, and the numbers of optimizer, loss and slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpo.training.loop import Run
+from hpo.training.shape import numbers_of
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What members differ in: (S, K) of an epoch, (K,) of a step, 0-D inside a member.
+
+    seeds: of the members' draws.  step: done before this one, of `steps`.  values: by their dotted paths.
+    """
+
+    seeds: Tensor
+    step: Tensor
+    steps: Tensor
+    values: Mapping[str, Tensor]
+
+    def at(self, step: int) -> Numbers:
+        """Those of one step."""
+        values = {path: table[step] for path, table in self.values.items()}
+        return Numbers(self.seeds[step], self.step[step], self.steps[step], values)
+
+    def under(self, section: str) -> dict[str, Tensor]:
+        """The values of one section by their fields."""
+        begin = f"{section}."
+        return {path[len(begin) :]: table for path, table in self.values.items() if path.startswith(begin)}
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """As vmap takes them."""
+        return self.seeds, self.step, self.steps, dict(self.values)
+
+
+def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
+    """What members differ in, for each step of their next epochs."""
+    device, steps = runs[0].x_N.device, runs[0].steps
+    first_K = torch.tensor([run.history.epoch * steps for run in runs])
+    paths = dict.fromkeys(path for run in runs for path in (*numbers_of(run.config), *run.curves.rows))
+    return Numbers(
+        seeds=torch.tensor([run.random.member for run in runs], device=device).expand(steps, -1),
+        step=(first_K + torch.arange(steps)[:, None]).to(device),
+        steps=torch.tensor([steps * run.config.epochs for run in runs], device=device).expand(steps, -1),
+        values={path: torch.stack([_column(run, path) for run in runs], 1).to(device) for path in paths},
+    )
+
+
+def _column(run: Run, path: str) -> Tensor:
+    """One member's values of a number in its next epoch, (S,) float64."""
+    row_T, first = run.curves.rows.get(path), run.history.epoch * run.steps
+    if row_T is None:
+        return torch.full((run.steps,), numbers_of(run.config)[path], dtype=torch.float64)
+    return torch.from_numpy(row_T[first : first + run.steps].copy())
