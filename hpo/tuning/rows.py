@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
 
 MOST = 64
+FEWEST = 4  # trials that are tried in a pack: its step costs about as much as three of one network
 SOLO_STEPS = 4  # of an epoch of the measurement
 SOLO_SECONDS = 0.03  # for as long solo steps are measured
 SLOW_STEP = 0.008  # seconds: on a CPU such a step is arithmetic, which packs do not save
+PACK_EPOCHS = 5  # the first ones do what is done once
 PACK_SECONDS = 0.1  # for an epoch of a pack, if it gains nothing
 GAIN = 1.15  # what a pack must train more: it also costs memory, and learning later from what others gave
 SHAPES = 3  # that are measured in one process; the others are taken to be like the last
@@ -52,8 +54,8 @@ def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
     def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
         shape = packing.shape(config)
         if shape not in known:
-            if min(share, MOST) < 2:
-                return 1  # and not for ever
+            if share < FEWEST:
+                return 1  # and not for ever: the share may grow
             last = next(reversed(known.values()), None)
             measured_enough = last is not None and len(known) >= SHAPES
             known[shape] = last if last and measured_enough else _measure(packing, config, min(share, MOST), note)
@@ -91,7 +93,7 @@ def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, 
     for seed in range(rows):
         pack.admit(config.model_copy(update={"seed": seed}), Trial(seed, seed, _go_on))
     times = []
-    for _ in range(3):  # the first does what is done once
+    for _ in range(PACK_EPOCHS):
         began = time.perf_counter()
         pack.epoch()
         times.append(time.perf_counter() - began)
