@@ -26,7 +26,7 @@ from hpo.errors import UserError
 from hpo.training.randomness import Number, bits, keys, named
 from hpo.training.slots import Now
 
-_BLOCK = 2**16  # numbers of a block: a small mask costs ten kernels, so it is made for many steps at once
+_BLOCK = 2**17  # numbers of a block: a mask costs eighty small kernels besides, so it is made for many steps at once
 _PURPOSE = named("dropout")
 _ALPHA = -1.7580993408473766  # what SELU tends to (Klambauer et al. 2017, arXiv:1706.02515)
 
