@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -188,7 +188,7 @@ def test_a_file_of_a_key_that_is_none_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match=r"^HPO_ENCRYPTION_KEY_FILE: should be 32 bytes in base64, found none$"):
         current()
     monkeypatch.setenv(f"{KEY}_FILE", str(tmp_path / "missing"))
-    with pytest.raises(UserError, match="^HPO_ENCRYPTION_KEY_FILE names '.*missing', which cannot be read: No such"):
+    with pytest.raises(UserError, match=r"^HPO_ENCRYPTION_KEY_FILE names '.*missing', which cannot be read: No such"):
         current()
 
 
@@ -210,10 +210,10 @@ def test_a_key_shows_nothing_of_itself(key: str) -> None:
 
 
 @pytest.fixture
-def without_cryptography(tmp_path: Path) -> Iterator[dict[str, str]]:
+def without_cryptography(tmp_path: Path) -> dict[str, str]:
     """An environment in which the package cannot be imported."""
     (tmp_path / "cryptography.py").write_text("raise ImportError('not here')\n")
-    yield {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
 
 
 def test_without_the_package_a_key_is_refused_and_all_else_works(

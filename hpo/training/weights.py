@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hpo.encryption import HEAD, current, encrypting, is_encrypted, opened
 from hpo.errors import UserError
@@ -39,15 +39,24 @@ def save_weights(net: nn.Module, model: Mapping[str, Any], path: Path) -> None:
 
     Raises OSError, and UserError for a key that cannot be used.
     """
-    from safetensors.torch import save_model
+    from safetensors.torch import save, save_model
 
     metadata = {_MODEL: json.dumps(dict(model))}
     if current() is None:
         save_model(net, str(path), metadata)
         return
-    with _in_memory() as (plain, plain_path), whole_file(path, "--output") as file, encrypting(file) as stream:
-        save_model(net, plain_path, metadata)
-        shutil.copyfileobj(plain, stream, _BLOCK)
+    content = save(_each_once(net), metadata)  # save_model takes a path only, and no disk may see this
+    with whole_file(path, "--output") as file, encrypting(file) as stream:
+        stream.write(content)
+
+
+def _each_once(net: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers of `net`, a tensor with several names under its first, as `load_model` takes them."""
+    found = {}
+    for name, tensor in net.state_dict().items():
+        place = tensor.data_ptr() or name, tensor.shape, tensor.stride()
+        found.setdefault(place, (name, tensor.contiguous()))
+    return dict(found.values())
 
 
 def load_network(path: Path, task: Task, key: str) -> nn.Module:
