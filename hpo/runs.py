@@ -155,7 +155,7 @@ def _check_checkpoints(sweep: Sweep) -> None:
 
 def _check_key(sweep: Sweep, storage: StudyStorage, taking: _Taking) -> None:
     """Raise UserError for a key that cannot be used, or opens not all that the trials will read."""
-    from hpo.training.checkpoint import check_opens
+    from hpo.training.checkpoint import check_opens, names
 
     current()
     for file in sweep.trained.files(sweep.search_space):
@@ -163,8 +163,10 @@ def _check_key(sweep: Sweep, storage: StudyStorage, taking: _Taking) -> None:
             check_head(opened_file.read(HEAD), f"loss: {file}")
     if storage.exists(sweep.name) and not taking.replace:
         study = _load(sweep.name, storage)
-        unfinished = {trial.number for trial in study.get_trials(deepcopy=False) if not trial.state.is_finished()}
-        check_opens(_files(sweep, storage, study).place(), unfinished)
+        place = _files(sweep, storage, study).place()
+        if names(place):
+            trials = study.get_trials(deepcopy=False)
+            check_opens(place, {trial.number for trial in trials if not trial.state.is_finished()})
 
 
 def _clear_checkpoints(name: str, url: str, attrs: Mapping[str, Any]) -> None:

@@ -233,7 +233,8 @@ import psutil
 def train(config, trial):
     own = psutil.Process()
     shown = [repr(dict(os.environ)), *(repr((one.environ(), one.cmdline())) for one in (own, own.parent()))]
-    open(f"seen-{os.getpid()}", "w").write("".join(shown))
+    with open(f"{config['folder']}/seen-{os.getpid()}", "w") as file:
+        file.write("".join(shown))
     before, _ = trial.resume_from, config["x"]
     done = 0 if before is None else before["step"]
     for step in range(done + 1, 9):
@@ -251,28 +252,25 @@ def test_the_key_of_the_driver_serves_slots_on_other_nodes(
     assert KEY not in os.environ, "the nodes were started without it"
     monkeypatch.setenv(KEY, secret)
     launcher.write("code.py", SLOW_LOOP)
-    keys = {**KEYS, "concurrency": 2, "checkpoints": {"every": "1s", "path": "there"}}
+    keys = {**KEYS, "concurrency": 2, "checkpoints": {"path": "there"}, "base": {"folder": str(launcher.folder)}}
     launcher.write("kept.yaml", "\n".join(f"{name}: {value}" for name, value in keys.items()))
     done = launcher.run("launch", "kept.yaml", "--address", cluster.address, "--time", "3s")
     assert done.returncode == 0, done.stderr
-    assert {trial.state.name for trial in launcher.trials("kept")} == {"WAITING"}, "both were put back"
+    assert {trial.state.name for trial in launcher.trials("kept")} == {"WAITING"}, "what was begun is put back"
     checkpoints = sorted(launcher.folder.rglob("*.pt"))
-    assert len(checkpoints) == 2
-    steps = [loaded(path)["step"] for path in checkpoints]
-    right = checkpoints[0].read_bytes()
-    launcher.run("export", "kept")
+    step, right = loaded(checkpoints[0])["step"], checkpoints[0].read_bytes()
     shown = "".join(path.read_text() for path in launcher.folder.glob("seen-*"))
     assert "PATH" in shown
     assert secret not in shown, "in no environment and no command line of a slot"
     assert not any(secret in " ".join(process.cmdline()) for process in psutil.process_iter(["cmdline"]))
 
     monkeypatch.setenv(KEY, new_key())
-    done = launcher.run("resume", "kept", "--address", cluster.address)
+    done = launcher.run("resume", "kept", "--address", cluster.address, "--time", "10m")
     assert done.returncode == 2
     assert "is encrypted with another key" in done.stderr
     monkeypatch.setenv(KEY, secret)
     checkpoints[0].write_bytes(right[:-1])
-    done = launcher.run("resume", "kept", "--address", cluster.address)
+    done = launcher.run("resume", "kept", "--address", cluster.address, "--time", "10m")
     assert done.returncode == 1, done.stderr
     assert f"error: {checkpoints[0]} was altered or damaged after it was encrypted" in done.stderr
     number = int(checkpoints[0].name.split(".")[0])
@@ -280,10 +278,10 @@ def test_the_key_of_the_driver_serves_slots_on_other_nodes(
     assert checkpoints[0].read_bytes() == right[:-1]
 
     checkpoints[0].write_bytes(right)
-    done = launcher.run("resume", "kept", "--address", cluster.address)
+    done = launcher.run("resume", "kept", "--address", cluster.address, "--time", "10m")
     assert done.returncode == 0, done.stderr
     trials = launcher.trials("kept")
     check_states(trials, 2)
-    assert trials[number].value == 8 + 10 * steps[0], "it went on from where it was"
+    assert trials[number].value == 8 + 10 * step, "it went on from where it was"
     contents = {**everything(launcher.folder), **everything(Path(cluster.head_node.get_session_dir_path()))}
     assert [path for path, content in contents.items() if holds(content, secret)] == []
