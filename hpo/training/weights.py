@@ -52,7 +52,7 @@ def save_weights(net: nn.Module, model: Mapping[str, Any], path: Path) -> None:
 
 def _each_once(net: nn.Module) -> dict[str, Tensor]:
     """The weights and buffers of `net`, a tensor with several names under its first, as `load_model` takes them."""
-    found = {}
+    found: dict[tuple[Any, ...], tuple[str, Tensor]] = {}
     for name, tensor in net.state_dict().items():
         place = tensor.data_ptr() or name, tensor.shape, tensor.stride()
         found.setdefault(place, (name, tensor.contiguous()))

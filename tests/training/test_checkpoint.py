@@ -239,19 +239,23 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_checkpoint_is_encrypted_and_what_was_saved_comes_back(
     place: Place, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = {"net": {"w": torch.randn(300_000), "b": torch.arange(3, dtype=torch.bfloat16)}, "epoch": 3, "who": "Ada"}
+    state = {
+        "net": {"w": torch.randn(300_000), "b": torch.arange(3, dtype=torch.bfloat16)},
+        "epoch": 3,
+        "who": "Ada Lovelace",
+    }
     attempt(place, 7, 1).save(state, 3)
     with place.read("7.1.pt") as file:
         written = file.read()
     assert written.startswith(b"hpo-encrypted 1\n")
-    assert b"Ada" not in written
+    assert b"Ada Lovelace" not in written
     assert state["net"]["w"].numpy().tobytes()[:64] not in written
     assert not [name for name in place.names() if name != "7.1.pt"]
     found = attempt(place, 7, 2).load()
     assert found is not None
     assert torch.equal(found["net"]["w"], state["net"]["w"])
     assert torch.equal(found["net"]["b"], state["net"]["b"])
-    assert (found["epoch"], found["who"]) == (3, "Ada")
+    assert (found["epoch"], found["who"]) == (3, "Ada Lovelace")
 
 
 def test_a_checkpoint_from_before_there_was_a_key_is_gone_on_from(

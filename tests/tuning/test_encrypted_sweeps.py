@@ -13,12 +13,13 @@ import psutil
 import pytest
 import torch
 from ray.cluster_utils import Cluster
+from torch import nn
 
 import hpo
 from hpo.encryption import KEY, Locked, opened
 from hpo.errors import UserError
-from hpo.tasks import tasks
-from hpo.training.weights import load_network
+from hpo.tasks import Task, tasks
+from hpo.training.weights import load_network, save_weights
 from tests.launching import Launcher, check_states
 from tests.without_ray import run_here
 
@@ -153,6 +154,32 @@ def test_export_and_weights_are_encrypted_and_train_and_teach_with_the_key(
     for refused in (lambda: hpo.train(best), lambda: load_network(weights, task, "loss.teacher")):
         with pytest.raises(UserError, match=r"(best\.yaml|^loss\.teacher: .*) is encrypted with another key"):
             refused()
+
+
+class Tied(nn.Module):
+    """Words whose embedding is the output's weight too, and things that are no plain matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.gates, self.norm = nn.Embedding(7, 5), nn.GRU(5, 5), nn.BatchNorm1d(5)
+        self.out = nn.Linear(5, 7)
+        self.out.weight = self.words.weight
+        self.register_buffer("empty", torch.zeros(0))
+        self.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+def test_weights_of_any_network_come_back(with_key: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if with_key:
+        monkeypatch.setenv(KEY, new_key())
+    net, data = Tied(), (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+    save_weights(net, {"width": 5}, tmp_path / "w.safetensors")
+    assert (tmp_path / "w.safetensors").read_bytes().startswith(b"hpo-encrypted") == with_key
+    found = load_network(tmp_path / "w.safetensors", Task(data, data, model=lambda config: Tied()), "loss.teacher")
+    assert found.out.weight is found.words.weight
+    assert {name: value.tolist() for name, value in found.state_dict().items()} == {
+        name: value.tolist() for name, value in net.state_dict().items()
+    }
 
 
 def test_a_key_that_is_none_is_said_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

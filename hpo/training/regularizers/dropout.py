@@ -34,12 +34,14 @@ class Dropout(Regularizer):
     def prepare(self, net: nn.Module) -> None:
         from hpo.training.dropout import Rate
 
-        places = [(module, "p") for module in net.modules() if isinstance(module, torch.nn.modules.dropout._DropoutNd)]
-        places += [(module, _FIELD) for module in net.modules() if isinstance(vars(module).get(_FIELD), int | float)]
+        modules = list(net.modules())
+        places: list[tuple[nn.Module, str]] = []
+        places += [(module, "p") for module in modules if isinstance(module, torch.nn.modules.dropout._DropoutNd)]
+        places += [(module, _FIELD) for module in modules if isinstance(vars(module).get(_FIELD), int | float)]
         if self.rate and not places:
             raise UserError(f"regularization.dropout: {self.rate} has no effect, the model has no dropout module")
         for module, field in places:
             setattr(module, field, Rate(self.rate, "regularization.dropout"))
 
 
-_FIELD = "drop_rate"
+_FIELD = "drop_rate"  # where timm's models keep it
