@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpo.encryption import Key
 from hpo.errors import HpoError, Interrupted, SweepFailed
 from hpo.search.messages import DONE, Snapshot
 from hpo.search.plan import SearchPlan
@@ -35,7 +36,8 @@ class RunPlan:
     """A run as data.
 
     source: opens the study in the coordinator's process. seconds: of earlier runs. events: kind and sentence of what
-    was done until now. plugins: loaded in the coordinator's process before the plan.
+    was done until now. plugins: loaded in the coordinator's process before the plan. key: what slots encrypt with; the
+    coordinator hands it to them, since Tune writes what it hands to a slot to the disk.
     """
 
     search: SearchPlan
@@ -47,6 +49,7 @@ class RunPlan:
     events: tuple[tuple[str, str], ...] = ()
     isolate: bool = False
     plugins: Sequence[Any] = ()
+    key: Key | None = None
 
 
 class Signals:
