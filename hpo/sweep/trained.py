@@ -65,6 +65,11 @@ class Trained:
     def max_resource(self, space: Space) -> int | None:
         """The most steps that a trial reports, None when it is not known."""
 
+    def files(self, space: Space) -> set[Path]:
+        """The files that a trial loads besides code."""
+        del space
+        return set()
+
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The whole configuration of a trial, nested; empty where only the user's function knows it."""
         del params
@@ -202,6 +207,11 @@ class TrainedTask(Trained):
             options=self.options,
             metrics=tuple(goal.metric for goal in goals),
         )
+
+    def files(self, space: Space) -> set[Path]:
+        """What the losses of the base and of the space's corners rest on."""
+        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
+        return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every field of the TrainingConfig, the task's default loss included."""
