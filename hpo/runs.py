@@ -140,6 +140,8 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
             with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
                 last = run(plan, show, say, signals, tenure)
             tenure.release(last.note or DONE)
+            if last.busy is not None:
+                say(f"packs: {last.busy:.0%} of their rows were training")
     finally:
         cluster.stop()
         signals.restore()
@@ -312,6 +314,7 @@ def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
         slots=None if sweep.concurrency == "auto" else int(sweep.concurrency),
         fits=fits,
         pack=sweep.rows,
+        structural=frozenset() if sweep.rows == "off" else sweep.trained.structural(sweep.search_space),
         timeout=sweep.trial.timeout,
         retries=sweep.failures.retries,
         max_in_a_row=sweep.failures.max_in_a_row,

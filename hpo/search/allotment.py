@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from hpo.search.plan import SearchPlan
+
+
+@dataclass
+class _Group:
+    """Suggestions of one slot that agree on the structural parameters. left: how many are still to come."""
+
+    structure: Mapping[str, Any]
+    left: int
 
 
 class Allotment:
@@ -18,6 +28,7 @@ class Allotment:
         self._plan = plan
         self._wants: dict[str, int] = {}
         self._most: Counter[str] = Counter()
+        self._groups: dict[str, _Group] = {}
         self._trained = self._trainable = 0
 
     def hear(self, slot: str, held: int, free: int) -> None:
@@ -41,6 +52,21 @@ class Allotment:
         share = self.share(slots + 1, counted)
         known = sum(max(min(share, wants) - held.get(slot, 0), 0) for slot, wants in self._wants.items())
         return known + share * max(slots - len(self._wants), 0)
+
+    def structure(self, slot: str) -> Mapping[str, Any] | None:
+        """What the next new suggestion for a slot has to take as it is, to be of the shape of those before it."""
+        group = self._groups.get(slot)
+        packs = self._wants.get(slot, 1) > 1  # one that trains them one by one gains nothing from it
+        return group.structure if packs and group is not None and group.left > 0 else None
+
+    def suggested(self, slot: str, params: Mapping[str, Any], share: int) -> None:
+        """A slot got a new suggestion; where it begins a group, so many have the same structure."""
+        if not self._plan.structural:
+            return
+        if self.structure(slot) is None:
+            own = {path: value for path, value in params.items() if path in self._plan.structural}
+            self._groups[slot] = _Group(own, share)
+        self._groups[slot].left -= 1
 
     def trained(self, slot: str, held: int, reporting: int, left: int) -> None:
         """A round of a slot: of the trials it held so many report. left: those that could have been started for it.

@@ -257,9 +257,11 @@ class Coordinator:
         slots = self._slots_now
         while free > 0 and self._room(slots) > 0 and self._has_room(slot, slots):
             self._watch.begin()
-            one = self._live.ask(slot, self._watch.unhindered)
+            one = self._live.ask(slot, self._watch.unhindered, self._allotment.structure(slot))
             one.since = self._watch.now()
             self._open[one.number] = one
+            if one.is_new:
+                self._allotment.suggested(slot, one.assignment.params, self._allotment.share(slots, self._counted()))
             if one.misfit is not None:
                 self._crash(one, one.misfit)
                 continue

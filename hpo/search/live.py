@@ -52,7 +52,8 @@ class OpenTrial:
 
     started: on the clock of the caller. last_step: of this attempt. metrics: the last value of each, of all attempts.
     misfit: why it cannot be trained at all, for a trial that somebody enqueued with values that do not fit.
-    checkpoint: where its last checkpoint lies. since: its last start on a monotonic clock; of dates none is trusted.
+    is_new: whether the sampler suggested it just now. checkpoint: where its last checkpoint lies. since: its last start
+    on a monotonic clock; of dates none is trusted.
     """
 
     trial: optuna.Trial
@@ -66,6 +67,7 @@ class OpenTrial:
     put_back_told: bool = False
     checkpoint: str | None = None
     since: float = 0.0
+    is_new: bool = False
 
     @property
     def number(self) -> int:
@@ -203,7 +205,8 @@ class LiveStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notices on samplers and fallbacks are for its own users
             trial = self.study.ask()
-            if structure and not trial._cached_frozen_trial.params and not trial._fixed_params:
+            is_new = not trial._cached_frozen_trial.params and not trial._fixed_params
+            if structure and is_new:
                 trial._fixed_params = dict(structure)  # as if it was enqueued with them, but for this once
             params, misfit = self._suggest(trial)
         known = trial._cached_frozen_trial
@@ -221,7 +224,7 @@ class LiveStudy:
         alone = bool(known.user_attrs.get(attributes.ALONE))
         decided, lead = self._plan.pruner.decides, self._lead()
         assignment = Assignment(trial.number, status.attempt, seed, params, decided, lead, alone)
-        return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
+        return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit, is_new=is_new)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
         try:

@@ -113,7 +113,8 @@ class Pack:
         self.batch_size, self.tf32 = config.batch_size, config.tf32
         self.members: list[Member] = []
         self._compiles = config.compile and can_compile()
-        first, second = (self._begin(config.model_copy(update={"seed": seed}), _nobody()) for seed in (0, 1))
+        tried = [config.model_copy(update={"seed": seed, "compile": False}) for seed in (0, 1)]
+        first, second = (self._begin(own, _nobody()) for own in tried)
         self._form = RowForm(first)
         self._step = MemberStep(first, self._form, self.task, compiles=self._compiles)
         self._rows: Row = {}

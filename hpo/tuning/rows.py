@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from hpo.training import Trial, Verdict
@@ -33,7 +34,12 @@ RowsFor = Callable[[Packing, "TrainingConfig", int], int]
 
 def fixed_rows(rows: int) -> RowsFor:
     """The same for every shape."""
-    return lambda packing, config, share: rows
+
+    def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
+        del packing, config, share
+        return rows
+
+    return rows_for
 
 
 def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
@@ -105,7 +111,7 @@ def _solo(packing: Packing, config: TrainingConfig) -> float:
         return Verdict.PRUNED if enough else Verdict.GO_ON
 
     train_task(config, packing.task, Trial(0, 0, send), packing.device)
-    epoch = min(after - before for before, after in zip(moments, moments[1:], strict=False))
+    epoch = min(after - before for before, after in pairwise(moments))
     return epoch / _steps(packing.task, config)
 
 

@@ -79,13 +79,12 @@ class Slot(tune.Trainable):
         torch.set_num_threads(self._work.threads)
         job, device, pack = self._work.job, self._work.device, self._work.pack
         try:
-            packing = job.packing(device) if pack != "off" else None
-            if packing is None:
+            packing = None if pack == "off" else job.packing(device)
+            if pack == "off" or packing is None:
                 return job.load(device)
         except HpoError as error:
             ray.get(self._coordinator.fail.remote(str(error)))
             return None
-        assert pack != "off"
         self._packs = Packs(self._trainer, packing, pack)
         return packing.run
 

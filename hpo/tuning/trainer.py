@@ -117,7 +117,12 @@ def _outcome(run: TrainingFunction, trial: Trial, given: Assignment, leads: Call
         return Crashed(given.number, given.attempt, one_line(error))
     if trial.verdict is not Verdict.GO_ON:
         return Released(given.number, given.attempt)
-    by_class = _by_class(ended) if leads() else None
+    return finished(given, ended, leads())
+
+
+def finished(given: Assignment, ended: Ended, leads: bool) -> Finished:
+    """A training that came to its end. leads: whether a report of it beat all before, so that it may be the winner."""
+    by_class = _by_class(ended) if leads else None
     return Finished(given.number, given.attempt, ended.metrics, ended.unread, by_class)
 
 
