@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from hpo import __version__, yaml12
+from hpo.encryption import current, encrypting
 from hpo.errors import HpoError, NotFound, NotReproduced, UserError
 from hpo.loader import digest, find_file, run_file
 from hpo.schema import Frozen, check, flatten, nest
@@ -90,8 +91,8 @@ def export_best(
 ) -> Exported:
     """Write the best COMPLETE trial of `study` (or `trial`) to `path`; what was written.
 
-    Raises NotFound when there is no such study or trial, UserError for a trial that is not COMPLETE, and for several
-    objectives without `trial`.
+    The file is encrypted where this process has a key (`hpo.encryption`). Raises NotFound when there is no such study
+    or trial, UserError for a trial that is not COMPLETE, and for several objectives without `trial`.
     """
     if isinstance(study, str):
         with opened(study, storage) as (found, place):
@@ -123,8 +124,8 @@ def export_best(
     exported = check(Exported, {**content, "digest": digest_of(content)})
     target = Path(path)
     text = _HEAD.format(file=target.name) + yaml12.dump(exported.model_dump())
-    with whole_file(target, "--output") as file:
-        file.write(text.encode())
+    with whole_file(target, "--output") as file, encrypting(file) as stream:
+        stream.write(text.encode())
     return exported
 
 
@@ -346,6 +347,7 @@ def _check_weights(exported: Exported, path: Path) -> None:
         raise UserError(f"--output: {path} is a folder; a file such as model.safetensors is needed")
     if not path.parent.is_dir():
         raise UserError(f"--output: {path} cannot be written: there is no folder {str(path.parent)!r}")
+    current()  # raises for a key that cannot be used
 
 
 def _differences(exported: Exported) -> tuple[str, ...]:

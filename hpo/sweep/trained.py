@@ -66,6 +66,11 @@ class Trained:
     def max_resource(self, space: Space) -> int | None:
         """The most steps that a trial reports, None when it is not known."""
 
+    def files(self, space: Space) -> set[Path]:
+        """The files that a trial loads besides code."""
+        del space
+        return set()
+
     def structural(self, space: Space) -> frozenset[str]:
         """The parameters on which trials of one pack have to agree; none where there are no packs."""
         del space
@@ -208,6 +213,11 @@ class TrainedTask(Trained):
             options=self.options,
             metrics=tuple(goal.metric for goal in goals),
         )
+
+    def files(self, space: Space) -> set[Path]:
+        """What the losses of the base and of the space's corners rest on."""
+        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
+        return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
 
     def structural(self, space: Space) -> frozenset[str]:
         """All that is no number of the step, nor of its schedules: `shape_of` then decides for each trial."""

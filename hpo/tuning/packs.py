@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from hpo.encryption import Locked
 from hpo.search.messages import Answer, Assignment, Crashed, News, Released, Remark, Report, Returned, Saving
 from hpo.training import Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
@@ -235,6 +236,8 @@ class Packs:
                 if self._most == 1:
                     return False
                 self._rows.append(self._seated(given, config, shape))
+            except Locked:  # held against the key, not against the trial
+                raise
             except Unpackable as error:
                 self.warn(f"not packed, each such trial trains by itself: {error}")
                 return False
