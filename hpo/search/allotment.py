@@ -19,13 +19,15 @@ class _Group:
 
 
 class Allotment:
-    """What each slot could hold, as its calls tell, and what it may hold.
+    """Which slots there are, what each could hold, as its calls tell, and what it may hold.
 
     `held` is always a count of open trials: of one slot, or by slot. Not thread safe.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
         self._plan = plan
+        self._slots: set[str] = set()
+        self._fenced: set[str] = set()
         self._wants: dict[str, int] = {}
         self._most: Counter[str] = Counter()
         self._groups: dict[str, _Group] = {}
@@ -35,9 +37,22 @@ class Allotment:
         """A slot holds some trials and could hold more."""
         self._wants[slot] = max(held + free, 1)  # one that has nothing just now still lives to take a trial
 
-    def forget(self, slot: str) -> None:
-        """A slot is gone."""
+    def open(self, slot: str) -> None:
+        """Admit a slot."""
+        self._slots.add(slot)
+
+    def fence(self, slot: str) -> None:
+        """A slot is gone, or counts as gone: whatever it says from now on."""
+        self._fenced.add(slot)
         self._wants.pop(slot, None)
+
+    def is_open(self, slot: str) -> bool:
+        """Whether it was admitted and is not gone."""
+        return slot in self._slots and slot not in self._fenced
+
+    def slots(self, live: int) -> int:
+        """How many slots there are. live: those that were started, of which some may not be admitted yet."""
+        return max(live, len(self._slots - self._fenced))
 
     def share(self, slots: int, counted: int) -> int:
         """How many trials one of `slots` slots may hold. counted: trials of the budget that have ended."""
