@@ -30,7 +30,7 @@ KEYS: dict[str, Any] = {
 }
 BY_ACCURACY = {"metric": "val_accuracy", "direction": "maximize", "at": "last", "step": 8}
 AGAIN = "training trial {} of {} again (1 thread) ..."
-ONCE_MORE = "another number than in the pack; once more, from weights moved by one ulp (1 thread) ..."
+ONCE_MORE = "another number than in the pack; once more, from weights one ulp {} (1 thread) ..."
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_another_number_is_compared_within_what_one_ulp_makes_of_it(exported: Pa
     result = hpo.train(exported, say=said.append)
     assert result.value is not None
     assert result.value != content.value, "packs round otherwise; were it equal, nothing would be tested here"
-    assert said == [AGAIN.format(content.trial, "packed"), ONCE_MORE]
+    assert said == [AGAIN.format(content.trial, "packed"), ONCE_MORE.format("up")]
     assert result.reproduced
     assert result.tolerance is not None
     assert 0 < abs(result.value - content.value) == result.difference <= result.tolerance
@@ -104,7 +104,9 @@ def test_another_number_is_compared_within_what_one_ulp_makes_of_it(exported: Pa
 
 def test_a_number_too_far_away_is_not_reproduced(exported: Path) -> None:
     edit(exported, lambda content: content.update(value=content["value"] * 1.05))
-    result = hpo.train(exported)
+    said: list[str] = []
+    result = hpo.train(exported, say=said.append)
+    assert said[1:] == [ONCE_MORE.format("up"), ONCE_MORE.format("down")]
     assert not result.reproduced
     assert result.tolerance is not None
     apart = f", difference {result.difference:.3g}, tolerance {result.tolerance:.3g}"

@@ -27,6 +27,11 @@ def tolerance(recorded: float, spread: float, grain: float | None) -> float:
     return max(spread, grain or 0.0, NEAR * abs(recorded))
 
 
+def is_within(near: float, value: float, recorded: float) -> bool:
+    """Whether a value is the recorded one within a tolerance."""
+    return abs(value - recorded) <= near + ROUNDING * abs(recorded)
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """An export trained again.
@@ -62,9 +67,9 @@ class TrainResult:
     @property
     def reproduced(self) -> bool:
         """Whether the value is the recorded one: bit for bit, or of a trial of a pack within the tolerance."""
-        if self.tolerance is None or self.difference is None:
+        if self.tolerance is None or self.value is None:
             return self.value == self.recorded
-        return self.difference <= self.tolerance + ROUNDING * abs(self.recorded)
+        return is_within(self.tolerance, self.value, self.recorded)
 
     def text(self) -> str:
         """For people."""

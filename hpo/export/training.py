@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from hpo.errors import UserError
 from hpo.export.form import Exported, read_export, versions
-from hpo.export.result import TrainResult, tolerance
+from hpo.export.result import TrainResult, is_within, tolerance
 from hpo.loader import digest, find_file, run_file
 from hpo.schema import Frozen, check, flatten
 from hpo.sweep.reading import fill_environment, read_override
@@ -34,8 +35,9 @@ def train(
     """Train an export again, compare with the recorded number, and evaluate the test split once.
 
     The number of a trial that was trained in a pack, where it is another one, is compared within a tolerance, for which
-    it is trained a second time. overrides: changed paths of the configuration, `epochs=100`; then nothing is compared.
-    weights: keep the network as safetensors. say: called with lines for people; None is silent.
+    it is trained once or twice more.
+    overrides: changed paths of the configuration, `epochs=100`; then nothing is compared. weights: keep the network as
+    safetensors. say: called with lines for people; None is silent.
     Raises UserError for an export that cannot be used, Diverged for NaN or infinity; `result.check()` raises
     NotReproduced.
     """
@@ -57,12 +59,8 @@ def train(
     metric, until = exported.objective.metric, exported.objective.until
     reported = again.at(None if changes else until)
     value, grain = reported.get(metric), again.grain.get(metric)
-    near = None
-    if not (exported.exact or changes or value in (None, exported.value)):
-        say(f"another number than in the pack; once more, from weights moved by one ulp ({exported.threads_text}) ...")
-        with _threads(exported.threads):
-            moved = prepared(moved=True)
-        near = tolerance(exported.value, again.distance(moved, metric, until), grain)
+    loose = not (exported.exact or changes or value in (None, exported.value))
+    near = _tolerance(exported, prepared, again, say) if loose else None
     return TrainResult(
         exported,
         value=value,
@@ -87,6 +85,22 @@ def value_alone(exported: Exported, say: Say) -> float | None:
     with _threads(exported.threads):
         again = prepared(tested=False)
     return again.at(exported.objective.until).get(exported.objective.metric)
+
+
+def _tolerance(exported: Exported, prepared: Callable[..., Again], again: Again, say: Say) -> float:
+    """What a change of one ulp leads to: up, and before a number is called another one, down too."""
+    metric, until = exported.objective.metric, exported.objective.until
+    value, grain = again.at(until)[metric], again.grain.get(metric)
+    trainings = [again]
+    for moved, way in ((1, "up"), (-1, "down")):
+        say(f"another number than in the pack; once more, from weights one ulp {way} ({exported.threads_text}) ...")
+        with _threads(exported.threads):
+            trainings.append(prepared(moved=moved))
+        spread = max(one.distance(other, metric, until) for one, other in combinations(trainings, 2))
+        near = tolerance(exported.value, spread, grain)
+        if is_within(near, value, exported.value):
+            break
+    return near
 
 
 def silent(text: str) -> None:

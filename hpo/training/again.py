@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -82,13 +83,14 @@ def train_again(
     device: str,
     until: int | None,
     tested: bool = True,
-    moved: bool = False,
+    moved: Literal[-1, 0, 1] = 0,
 ) -> Again:
     """Train once with nobody to report to.
 
     params: for a user's own loop; config: full paths for a task. until: the step whose weights are wanted, of a task.
     A device that this machine has not is replaced by the CPU. tested: whether a task's network is evaluated at the end.
-    moved: a task begins from weights that are moved by one ulp, for its reports alone; one that diverges ends there.
+    moved: a task begins from weights that are one ulp further up or down, for its reports alone; one that diverges ends
+    there.
     """
     history: list[Progress] = []
 
@@ -106,7 +108,7 @@ def train_again(
     full = job.placed(with_paths(check(TrainingConfig.for_task(task), {}), config))
     if moved:
         with suppress(Diverged):
-            train_task(full, task, trial, place, until, move_by_one_ulp)
+            train_task(full, task, trial, place, until, partial(move_by_one_ulp, towards=moved * math.inf))
         return Again(tuple(history), {}, {}, None)
     trained = train_task(full, task, trial, place, until)
     if not tested:
@@ -119,11 +121,11 @@ def train_again(
 
 
 @torch.no_grad()
-def move_by_one_ulp(net: nn.Module) -> None:
-    """Make every weight the next larger number of its type: a change that nobody could call one of the training."""
+def move_by_one_ulp(net: nn.Module, towards: float) -> None:
+    """Make every weight the next number of its type: a change that nobody could call one of the training."""
     for weight in net.parameters():
         if weight.is_floating_point():
-            weight.copy_(torch.nextafter(weight, torch.full_like(weight, math.inf)))
+            weight.copy_(torch.nextafter(weight, torch.full_like(weight, towards)))
 
 
 def _grain(task: Task) -> dict[str, float]:

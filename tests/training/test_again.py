@@ -30,7 +30,7 @@ def test_every_floating_weight_becomes_the_next_number() -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 1, dtype=torch.bfloat16))
     net.register_parameter("whole", nn.Parameter(torch.tensor([1]), requires_grad=False))
     before = [weight.clone() for weight in net.parameters()]
-    move_by_one_ulp(net)
+    move_by_one_ulp(net, torch.inf)
     for old, new in zip(before, net.parameters(), strict=True):
         if old.is_floating_point():
             assert (new > old).all()
@@ -40,8 +40,9 @@ def test_every_floating_weight_becomes_the_next_number() -> None:
 
 
 def test_a_moved_training_is_another_one_and_always_the_same() -> None:
-    plain, moved = trained(), trained(moved=True)
-    assert moved.history == trained(moved=True).history
+    plain, moved = trained(), trained(moved=1)
+    assert moved.history == trained(moved=1).history
+    assert moved.history != trained(moved=-1).history
     assert [one.step for one in moved.history] == [1, 2, 3]
     apart = plain.distance(moved, "val_loss", None)
     assert 0 < apart < 0.01
@@ -58,7 +59,7 @@ def test_a_moved_training_that_diverges_ends_there() -> None:
     bad = {"optimizer.lr": 1e30}
     with pytest.raises(Diverged):
         trained(bad)
-    assert trained(bad, moved=True).history == ()
+    assert trained(bad, moved=1).history == ()
 
 
 def test_the_distance_is_of_what_both_have() -> None:
