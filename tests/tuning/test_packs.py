@@ -348,7 +348,7 @@ def test_auto_packs_what_pays(gain: float, expected: int, tmp_path: Path, monkey
     to_the_end(packs)
     assert desk.states == ["COMPLETE"] * 48
     (remark,) = {said.text.split(" (")[0] for said in desk.said(Remark)}
-    said = "3000 in a pack of 12" if gain else "too slow a step to gain from a pack"
+    said = "3000 in a pack of at most 12" if gain else "too slow a step to gain from a pack"
     assert remark == f"training {'in packs' if gain else 'one by one'}: 1000 steps/s alone, {said}"
     assert not desk.coordinator.snapshot().warnings
 
