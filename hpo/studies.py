@@ -92,11 +92,12 @@ def stored_sweep(study: optuna.Study) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """A trial worth showing: its number, objective values, parameters."""
+    """A trial worth showing: its number, objective values, parameters; packed: whether it trained in a pack."""
 
     number: int
     values: tuple[float, ...]
     params: Mapping[str, Any]
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,10 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
     if not found:
         raise NotFound(f"study {study.study_name!r} has no COMPLETE trial yet", hint=f"hpo trials {study.study_name}")
     chosen = found if len(study.directions) > 1 else [study.best_trial]
-    return tuple(BestTrial(trial.number, tuple(trial.values), dict(trial.params)) for trial in chosen)
+    return tuple(
+        BestTrial(trial.number, tuple(trial.values), dict(trial.params), bool(trial.user_attrs.get(attributes.PACKED)))
+        for trial in chosen
+    )
 
 
 def kept_checkpoint(study: optuna.Study, number: int) -> str | None:

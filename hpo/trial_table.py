@@ -19,6 +19,7 @@ Curves = Mapping[int, Mapping[str, Mapping[int, float]]]
 
 _DROPPED = ("system_attrs", f"user_attrs_{attributes.BY_CLASS}")
 _METRICS = f"user_attrs_{attributes.METRICS}"
+_PACKED = f"user_attrs_{attributes.PACKED}"
 
 
 def write_trials(study: optuna.Study, path: str | os.PathLike[str]) -> Path:
@@ -43,6 +44,8 @@ def _trials(study: optuna.Study) -> pd.DataFrame:
 
     frame = study.trials_dataframe()
     frame = frame[[name for name in frame.columns if not name.startswith(_DROPPED)]]
+    if _PACKED in frame.columns:
+        frame[_PACKED] = [value is True for value in frame[_PACKED]]
     if _METRICS in frame.columns:
         last = [value if isinstance(value, dict) else {} for value in frame.pop(_METRICS)]
         frame = frame.join(pd.DataFrame(last, index=frame.index).add_prefix("metrics_"))

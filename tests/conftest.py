@@ -24,6 +24,7 @@ objective: {metric: val_accuracy, direction: maximize}
 budget: {trials: 12}
 pruner: {name: hyperband, min_resource: 1, reduction_factor: 3}
 concurrency: 2
+pack: off
 base: {epochs: 5, batch_size: 32, model: {name: mlp, width: 32}}
 """
 

@@ -30,7 +30,11 @@ def study() -> optuna.Study:
                 params={"optimizer.lr": 0.01, "optimizer.name": value},
                 distributions={"optimizer.lr": FloatDistribution(1e-4, 1.0), "optimizer.name": choice},
                 intermediate_values={1: 0.5, 2: 0.25},
-                user_attrs={attributes.METRICS: {"val_loss": 1.5}, attributes.BY_CLASS: {"roc": []}}
+                user_attrs={
+                    attributes.METRICS: {"val_loss": 1.5},
+                    attributes.BY_CLASS: {"roc": []},
+                    attributes.PACKED: True,
+                }
                 if number == 0
                 else {attributes.SEED: 7},
             )
@@ -47,6 +51,7 @@ def test_a_row_a_trial_with_what_optuna_calls_its_columns(study: optuna.Study, s
     assert list(table["params_optimizer.name"].astype(str)) == ["adam", "3", "adam"]
     assert table["metrics_val_loss"][0] == 1.5
     assert table["metrics_val_loss"].isna().tolist() == [False, True, True]
+    assert table["user_attrs_packed"].tolist() == [True, False, False]
     assert not [name for name in table.columns if name.startswith(("system_attrs", "user_attrs_by_class"))]
     assert [file.name for file in tmp_path.iterdir()] == [written.name]
 

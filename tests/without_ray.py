@@ -14,6 +14,7 @@ from hpo.search.live import LiveStudy
 from hpo.search.messages import Snapshot
 from hpo.storage import open_storage
 from hpo.sweep import Sweep
+from hpo.tuning.packs import Packs
 from hpo.tuning.runner import RunPlan
 from hpo.tuning.sharing import tidied
 from hpo.tuning.trainer import Trainer
@@ -52,8 +53,14 @@ def _run(plan: RunPlan) -> Snapshot:
 
 def _work(coordinator: Coordinator, plan: RunPlan) -> None:
     coordinator.open_slot("here")
-    train = plan.job.load("cpu")
     trainer = Trainer(plan.files, lambda news, free, holds: coordinator.exchange("here", news, free, holds))
+    packing = plan.job.packing("cpu") if isinstance(plan.pack, int) else None  # auto would measure
+    if packing is not None and isinstance(plan.pack, int):
+        packs = Packs(trainer, packing, plan.pack)
+        while not packs.round().over:
+            pass
+        return
+    train = plan.job.load("cpu")
     while True:
         answer = trainer.exchange(1)
         if answer.over:

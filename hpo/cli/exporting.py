@@ -17,15 +17,26 @@ def export(
     name: o.Name,
     output: Annotated[Path, typer.Option("--output", "-o", help="the file to write")] = Path("best.yaml"),
     trial: Annotated[int | None, typer.Option(help="this trial instead of the best")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="train it by itself first; that number is then compared bit for bit")
+    ] = False,
     storage: o.Storage = None,
 ) -> None:
     """Write the best configuration as a file that `hpo train` trains again."""
     from hpo.export import export_best
     from hpo.studies import kept_checkpoint, opened
 
-    exported = export_best(name, output, trial=trial, storage=storage)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result of ours
+        exported = export_best(name, output, trial=trial, storage=storage, verify=verify, say=say)
     put(str(output))
     say(f"trial {exported.trial} of {name}, {exported.shown_value}; train it again with  hpo train {output}")
+    if not exported.exact:
+        number = f" --trial {trial}" if trial is not None else ""
+        where = f" --storage {storage}" if storage else ""
+        say(
+            "it was trained in a pack, and compared within a tolerance; for its number by itself, bit for bit:  "
+            f"hpo export {name} --verify{number} -o {output}{where}"
+        )
     with opened(name, storage) as (study, _):
         checkpoint = kept_checkpoint(study, exported.trial)
     if checkpoint is not None:

@@ -123,18 +123,20 @@ def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:
     if as_json:
         put_json([frozen_data(trial) for trial in found])
         return
+    packed = any(trial.user_attrs.get("packed") for trial in found)
     rows = [
         [
             str(trial.number),
             trial.state.name,
             " ".join(number(value) for value in trial.values or []),
             str(len(trial.intermediate_values)),
+            *(["yes" if trial.user_attrs.get("packed") else ""] if packed else []),
             str(trial.user_attrs.get("reason") or "")[:60],
             " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
         ]
         for trial in found
     ]
-    put(table(["trial", "state", "value", "steps", "reason", "parameters"], rows))
+    put(table(["trial", "state", "value", "steps", *(["packed"] if packed else []), "reason", "parameters"], rows))
 
 
 def _one_trial(trial: optuna.trial.FrozenTrial, checkpoint: str | None) -> str:
@@ -149,6 +151,7 @@ def _one_trial(trial: optuna.trial.FrozenTrial, checkpoint: str | None) -> str:
     if trial.duration is not None:
         lines.append(f"took: {trial.duration.total_seconds():.1f} s")
     lines += [f"{key}: {attrs[key]}" for key in ("seed", "attempt", "log") if key in attrs]
+    lines += ["packed: trained together with others, to a tolerance as by itself"] if attrs.get("packed") else []
     lines += [f"checkpoint: {checkpoint}"] if checkpoint is not None else []
     return "\n".join(lines)
 
@@ -184,7 +187,8 @@ def status_data(found: StudyStatus) -> dict[str, Any]:
 def trial_data(trial: BestTrial, found: StudyStatus) -> dict[str, Any]:
     """A best trial as JSON data."""
     values = dict(zip(found.metrics, trial.values, strict=False))
-    return {"study": found.name, "number": trial.number, "values": values, "params": dict(trial.params)}
+    facts = {"study": found.name, "number": trial.number, "values": values, "params": dict(trial.params)}
+    return {**facts, "packed": trial.packed}
 
 
 def status_text(found: StudyStatus) -> str:

@@ -60,7 +60,8 @@ def winner(study: Study) -> str:
         rows += [(str(name), _value(value)) for name, value in sorted(metrics.items())]
     pairs = "".join(f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in rows)
     ranking = f"<details><summary>The ten best</summary>{_ranking(study, 10)}</details>"
-    return f"<p>Trial {trial.number}</p><dl>{pairs}</dl>{ranking}"
+    packed = ", trained in a pack" if trial.user_attrs.get(attributes.PACKED) else ""
+    return f"<p>Trial {trial.number}{packed}</p><dl>{pairs}</dl>{ranking}"
 
 
 def failures(study: Study) -> str:

@@ -18,4 +18,5 @@ BEST_STEP = "best_step"  # int: the step of its value where the objective is tak
 BY_CLASS = "by_class"  # dict: confusion matrix and ROC curves on the validation split, if it was the best when it ended
 DEATHS = "deaths"  # int: deaths of its own process since its last checkpoint
 RETRIES = "retries"  # int: how often it was tried again after its code raised
+PACKED = "packed"  # bool: some of it was trained in a pack, whose numbers are a solo run's to a tolerance only
 ALONE = "alone"  # bool: it trains in no pack any more, since packs with it died or hung

@@ -286,6 +286,8 @@ class Coordinator:
         if one is None or one.slot != slot or one.status.attempt != item.attempt:
             return Verdict.REFUSED
         try:
+            if isinstance(item, Report | Saving) and item.packed:
+                self._live.note_packed(one)
             if isinstance(item, Report):
                 return self._reported(one, item)
             if isinstance(item, Saving):

@@ -286,6 +286,12 @@ class LiveStudy:
             self._alone.add(one.number)
 
     @_unless_ended_elsewhere()
+    def note_packed(self, one: OpenTrial) -> None:
+        """Note, before anything rests on it, that a trial trains in a pack. Raises EndedElsewhere."""
+        if not one.known.user_attrs.get(attributes.PACKED):
+            one.trial.set_user_attr(attributes.PACKED, True)
+
+    @_unless_ended_elsewhere()
     def reset(self, one: OpenTrial, attribute: str) -> None:
         """Set a counter to 0. Raises EndedElsewhere."""
         if one.count(attribute):

@@ -15,21 +15,29 @@ DONE = "done"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The metrics of one step. `saved`: a checkpoint was written since the last report, and counts from now on."""
+    """The metrics of one step.
+
+    saved: a checkpoint was written since the last report, and counts from now on. packed: it trains in a pack.
+    """
 
     number: int
     attempt: int
     step: int
     metrics: Mapping[str, float]
     saved: bool = False
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """A checkpoint is about to be written: what was reported until now must outlive every process before it is."""
+    """A checkpoint is about to be written: what was reported until now must outlive every process before it is.
+
+    packed: it is of a pack's row.
+    """
 
     number: int
     attempt: int
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,16 @@ class MetricSuite(EntrySuite):
         good, bad = metric.value(right, targets).item(), metric.value(-right, targets).item()
         assert good > bad if metric.direction == "maximize" else good < bad
 
+    def test_one_example_moves_a_share_of_examples_by_its_share(self, metric: Metric) -> None:
+        if not metric.counts:
+            return
+        targets = torch.arange(6).repeat(50)
+        scores_NC = torch.nn.functional.one_hot(targets, 6).float() + torch.linspace(0, 0.5, 6)
+        one_wrong_NC = scores_NC.clone()
+        one_wrong_NC[0, targets[0]] = -1.0
+        moved = (metric.value(scores_NC, targets) - metric.value(one_wrong_NC, targets)).abs().item()
+        assert moved == pytest.approx(1 / 300, rel=0.5)
+
     def test_two_classes_take_one_logit(self, metric: Metric) -> None:
         generator = torch.Generator().manual_seed(0)
         logit, targets = torch.randn(90, generator=generator), torch.randint(0, 2, (90,), generator=generator)

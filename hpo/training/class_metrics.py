@@ -72,6 +72,7 @@ def share(part: Tensor, whole: Tensor) -> Tensor:
 class CountMetric(ClassMetric):
     """Base of metrics that are shares of counts, averaged over classes."""
 
+    counts: ClassVar[bool] = True
     average: Literal["micro", "macro", "weighted", "binary"] = Field(
         "macro",
         description="micro counts examples alike, macro classes alike, weighted classes by their frequency; binary is "

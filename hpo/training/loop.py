@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,28 +80,39 @@ def train_task(
     trial: Trial,
     device: str | torch.device | None = None,
     until: int | None = None,
+    change: Callable[[nn.Module], None] | None = None,
 ) -> Trained:
     """Train one configuration, reporting `train_loss`, `val_loss` and `val_<metric>` to `trial` after every epoch.
 
     train_loss: mean of the epoch's training losses, label smoothing included, penalties not.
     device: CUDA where there is one, or the CPU.  until: leave after this epoch; the schedule still spans all of them.
+    change: called with the network as it begins, to alter its weights in place.
     A trial that was put back or killed goes on from its checkpoint and ends with the same bits. An answer other than
     GO_ON ends the training; it stands in `trial.verdict`.
     Raises Diverged for NaN or infinity, UserError for a config that does not fit the task.
     """
     place = pick_device(device)
     with seeded(config.seed, place) as random, tensor_float_32(config.tf32, place):
-        run = begin(config, task, trial, place, random)
+        run = begin(config, task, trial, place, random, change)
         run.train(until or config.epochs)
     reports = run.history.reports
     history = tuple(Progress(epoch, report) for epoch, report in enumerate(reports, 1))
     return Trained(run.slots.average.shadow, reports[-1] if reports else {}, history, run.unread)
 
 
-def begin(config: TrainingConfig, task: Task, trial: Trial, device: torch.device, random: Randomness) -> Run:
+def begin(
+    config: TrainingConfig,
+    task: Task,
+    trial: Trial,
+    device: torch.device,
+    random: Randomness,
+    change: Callable[[nn.Module], None] | None = None,
+) -> Run:
     """A run before its first step, or where the trial's checkpoint left it; `random` is of a `seeded` block."""
     random.start("weights")
     net, unread = build(config, task, device)
+    if change is not None:
+        change(net)
     run = Run(config, task, on_device(task, device), trial, net, random, unread)
     run.restore()
     return run

@@ -50,7 +50,7 @@ class _Row:
         for step, metrics in self.member.unreported:
             self.leads = self.leads or (lead is not None and lead.is_beaten(metrics))
             said += self.told.news()
-            said.append(Report(self.given.number, self.given.attempt, step, metrics, self.told.saved()))
+            said.append(Report(self.given.number, self.given.attempt, step, metrics, self.told.saved(), packed=True))
         return said
 
     def verdict(self, step: int, metrics: Mapping[str, float]) -> Verdict:
@@ -134,7 +134,8 @@ class Packs:
     def _permitted(self, rows: Collection[_Row]) -> Iterator[_Row]:
         if not rows:
             return
-        answer = self._trainer.exchange(0, *(Saving(row.given.number, row.given.attempt) for row in rows))
+        saving = [Saving(row.given.number, row.given.attempt, packed=True) for row in rows]
+        answer = self._trainer.exchange(0, *saving)
         for row, verdict in zip(rows, answer.verdicts[-len(rows) :], strict=True):
             row.may_save = verdict is not Verdict.REFUSED
             yield row

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hpo.search.messages import Finished, Lost, Report
+from hpo.search.messages import Finished, Lost, Report, Saving
 from hpo.search.plan import Objective
 from hpo.search.pruners import pruners
 from hpo.search.seeds import trial_seed
@@ -286,3 +286,17 @@ def test_at_best_it_is_kept_of_the_last_weights_and_without_a_single_winner_of_n
     sweep.finish(given, by_class={"of": 0})
     assert {"best_step": 1, "by_class": {"of": 0}}.items() <= sweep.trial(0).user_attrs.items()
     assert Sweep(TWO, memory_study(TWO)).one().lead is None
+
+
+@pytest.mark.parametrize("said", [Report(0, 1, 1, {"score": 0.5}, packed=True), Saving(0, 1, packed=True)])
+def test_a_trial_that_was_once_in_a_pack_is_marked_for_ever(said: Report | Saving) -> None:
+    sweep = Sweep()
+    sweep.one()
+    sweep.coordinator.exchange("a", [said], 0)
+    sweep.coordinator.lost("a", Lost("process", "killed from outside"))
+    again = sweep.one("b")
+    assert (again.number, again.attempt) == (0, 2)
+    sweep.report(again, 2, 0.75, "b")
+    sweep.finish(again, "b")
+    sweep.complete(slot="b")
+    assert [trial.user_attrs.get("packed") for trial in sweep.study.trials] == [True, None]

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Metric(Entry):
     """One number about a split, reported as `val_<label>`, or `val_<name>` where it has no label.
 
-    Facts: `direction` says what is better, `classes` that targets are integer classes (otherwise floats), `packable`
-    that `value` can be mapped over the members of a pack, `reason` why not.
+    Facts: `direction` says what is better, `classes` that targets are integer classes (otherwise floats), `counts` that
+    it is a share of examples, which one of them moves by about 1/N, `packable` that `value` can be mapped over the
+    members of a pack, `reason` why not.
     """
 
     direction: ClassVar[Literal["maximize", "minimize"]]
     classes: ClassVar[bool]
+    counts: ClassVar[bool] = False
     packable: ClassVar[bool] = True
     reason: ClassVar[str] = ""
     label: str | None = Field(

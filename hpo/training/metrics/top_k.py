@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class TopK(ClassMetric):
     """Share of examples whose true class is among the `k` highest scores."""
 
+    counts: ClassVar[bool] = True
     k: int = Field(5, ge=1, description="how many of the highest scores count; fewer than there are classes")
 
     def fits(self, outputs: int) -> None:
