@@ -174,7 +174,7 @@ def test_which_parameters_give_a_pack_its_shape(tmp_path: Path) -> None:
         "model.width": {"low": 8, "high": 64},
         "batch_size": {"choices": [16, 32]},
         "regularization.dropout": {"low": 0.0, "high": 0.5},
-        "loss.label_smoothing": {"low": 0.0, "high": 0.2},
+        "regularization.label_smoothing": {"low": 0.0, "high": 0.2},
         "schedule.name": {
             "choices": {"constant": {}, "cosine": {"schedule.warmup_fraction": {"low": 0.0, "high": 0.1}}}
         },

@@ -58,8 +58,8 @@ class _Row:
         del step, metrics
         return self.verdicts.popleft()
 
-    def crashed(self, error: Exception, *, retryable: bool = True) -> Crashed:
-        return Crashed(self.given.number, self.given.attempt, one_line(error), retryable)
+    def crashed(self, reason: str, *, retryable: bool = True) -> Crashed:
+        return Crashed(self.given.number, self.given.attempt, reason, retryable)
 
 
 class Packs:
@@ -148,7 +148,7 @@ class Packs:
         for row in list(self._rows):
             reports = row.reports()
             if row.member.diverged is not None:  # the same seed diverges again
-                self._tell_end(row, row.crashed(row.member.diverged, retryable=False), *reports)
+                self._tell_end(row, row.crashed(str(row.member.diverged), retryable=False), *reports)
                 self._leave(row)
             elif reports:
                 said.append((row, reports))
@@ -187,7 +187,7 @@ class Packs:
         except Exception as error:
             with pack_log(lambda: [self._trainer.files.log(row.given.number)]):
                 traceback.print_exc()
-            self._tell_end(row, row.crashed(error))
+            self._tell_end(row, row.crashed(one_line(error)))
             self._leave(row)
             return None
 

@@ -24,7 +24,7 @@ SOLO_SECONDS = 0.03  # for as long solo steps are measured
 SLOW_STEP = 0.008  # seconds: on a CPU such a step is arithmetic, which packs do not save
 PACK_STEPS = 12  # of an epoch of the pack that is measured
 PACK_EPOCHS = 5  # within the first ones is done what is done once, such as tracing the step
-PACK_SECONDS = 0.4  # for such an epoch, if the pack gains nothing
+PACK_SECONDS = 0.15  # for such an epoch, if the pack gains nothing
 GAIN = 1.15  # what a pack must train more: it also costs memory, and learning later from what others gave
 HOPELESS = 1.5  # times as long as the steps take one by one: no epoch after the first will make up for it
 SHAPES = 3  # that are measured in one process; the others are taken to be like the last
@@ -74,7 +74,7 @@ def _measure(packing: Packing, config: TrainingConfig, rows: int, note: Callable
         note(f"packs were not measured ({type(error).__name__}: {error}); each trial trains by itself")
         return 1
     pays = pack > GAIN * solo
-    packed = f"{pack:.0f} in a pack of {rows}" if pack else "too slow a step to gain from a pack"
+    packed = f"{pack:.0f} in a pack of at most {rows}" if pack else "too slow a step to gain from a pack"
     seconds = time.perf_counter() - began
     how = "training in packs" if pays else "training one by one"
     note(f"{how}: {solo:.0f} steps/s alone, {packed} (measured in {seconds:.2f} s)")
@@ -84,7 +84,7 @@ def _measure(packing: Packing, config: TrainingConfig, rows: int, note: Callable
 def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, float]:
     """Member-steps a second of the solo loop and of a pack, 0 for one that is not worth trying.
 
-    Both on a few examples of the task, since an epoch cannot be left in its middle.
+    Both on a few examples of the task, since an epoch cannot be left in its middle; the pack of at most `rows` members.
     """
     config = config.model_copy(update={"epochs": 10_000, "seed": 0})
     step = _solo(_on_few(packing, config, SOLO_STEPS), config)
