@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 class _Lazy(ModuleType):
     """Stands for a module and imports it at the first attribute asked of it."""
 
+    _module: ModuleType | None = None  # kept, as asking for the import again costs more than a small kernel
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(self.__name__), name)
+        if self._module is None:
+            self._module = importlib.import_module(self.__name__)
+        return getattr(self._module, name)
 
 
 if TYPE_CHECKING:

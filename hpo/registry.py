@@ -22,10 +22,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError, model_serializer
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import core_schema
 
 from hpo.errors import UserError, unknown, unknown_text
-from hpo.schema import Frozen, mistake, shown
+from hpo.schema import Frozen, mistake, mistake_at, sentence_of_our_own, shown
 
 
 class Entry(Frozen):
@@ -54,10 +54,6 @@ class _Mistake(Exception):
     def __init__(self, loc: tuple[str, ...], text: str) -> None:
         super().__init__(text)
         self.loc, self.text = loc, text
-
-
-def _custom(text: str) -> PydanticCustomError:
-    return PydanticCustomError("invalid_entry", "{text}", {"text": text})
 
 
 E = TypeVar("E", bound=Entry)
@@ -129,7 +125,7 @@ class Registry(Generic[E]):
         try:
             return self._entry(raw)
         except _Mistake as found:
-            raise _custom(": ".join([*filter(None, [".".join(found.loc)]), found.text])) from None
+            raise sentence_of_our_own(": ".join([*filter(None, [".".join(found.loc)]), found.text])) from None
 
     def check(self, raw: object, key: str) -> E:
         """Like `parse`, for what stands at `key`: a mistake raises UserError that begins with its dotted key."""
@@ -163,9 +159,7 @@ class Registry(Generic[E]):
         try:
             return self._entry(raw)
         except _Mistake as found:
-            raise ValidationError.from_exception_data(
-                self.noun, [{"type": _custom(found.text), "loc": found.loc, "input": raw}]
-            ) from None
+            raise mistake_at(self.noun, found.text, *found.loc, found=raw) from None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.encryption import HEAD, check_head, current
 from hpo.errors import Refused, UserError
 from hpo.schema import flatten
 from hpo.search import attributes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from hpo.holding import Tenure
     from hpo.storage import Lease, LeaseState, RunRecord, StudyRecords, StudyStorage
+    from hpo.tuning.files import TrialFiles
     from hpo.tuning.runner import RunPlan
 
 Show = Callable[[Snapshot], None]
@@ -115,6 +117,7 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
     from hpo.tuning.sharing import lie_apart, tidied
 
     _check_checkpoints(sweep)
+    _check_key(sweep, storage, taking)
     signals = Signals()
     signals.install()
     try:
@@ -137,6 +140,8 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
             with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
                 last = run(plan, show, say, signals, tenure)
             tenure.release(last.note or DONE)
+            if last.busy is not None:
+                say(f"packs: {last.busy:.0%} of their rows were training")
     finally:
         cluster.stop()
         signals.restore()
@@ -149,6 +154,22 @@ def _check_checkpoints(sweep: Sweep) -> None:
     path = sweep.checkpoints.place(sweep.folder)
     if path is not None:
         check_place(path, "checkpoints.path")
+
+
+def _check_key(sweep: Sweep, storage: StudyStorage, taking: _Taking) -> None:
+    """Raise UserError for a key that cannot be used, or opens not all that the trials will read."""
+    from hpo.training.checkpoint import check_opens, names
+
+    current()
+    for file in sweep.trained.files(sweep.search_space):
+        with file.open("rb") as opened_file:
+            check_head(opened_file.read(HEAD), f"loss: {file}")
+    if storage.exists(sweep.name) and not taking.replace:
+        study = _load(sweep.name, storage)
+        place = _files(sweep, storage, study).place()
+        if names(place):
+            trials = study.get_trials(deepcopy=False)
+            check_opens(place, {trial.number for trial in trials if not trial.state.is_finished()})
 
 
 def _clear_checkpoints(name: str, url: str, attrs: Mapping[str, Any]) -> None:
@@ -230,7 +251,6 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
     """Keep the spec with the study, and put the run together. fits: how many slots do now."""
     from hpo.storage import open_storage
     from hpo.tuning.cluster import SlotResources
-    from hpo.tuning.files import TrialFiles
     from hpo.tuning.runner import RunPlan
     from hpo.tuning.source import SqlStudy
 
@@ -240,25 +260,31 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
         if study.user_attrs[attributes.SWEEP] != _text(sweep):
             study.set_user_attr(attributes.SWEEP, _text(sweep))
     runs = storage.records(sweep.name).runs()
-    files = TrialFiles.beside(
-        trial_folder(storage.url),
-        sweep.name,
-        study.user_attrs[attributes.IDENTITY],
-        sweep.checkpoints.place(sweep.folder),
-        sweep.checkpoints.every,
-        sweep.checkpoints.keep,
-    )
     return RunPlan(
         search=search_plan(sweep, fits),
         job=sweep.trained.job(sweep.plugin_files, sweep.goals),
         resources=SlotResources(sweep.trial.cpus, sweep.trial.gpus),
-        files=files,
+        files=_files(sweep, storage, study),
         source=SqlStudy(storage.url, sweep.name, tenure.lease),
         seconds=sum(run.seconds for run in runs),
         events=_beginning(runs, taking),
         isolate=sweep.trial.isolate,
         pack=sweep.rows,
         plugins=sweep.plugin_files,
+        key=current(),
+    )
+
+
+def _files(sweep: Sweep, storage: StudyStorage, study: optuna.Study) -> TrialFiles:
+    from hpo.tuning.files import TrialFiles
+
+    return TrialFiles.beside(
+        trial_folder(storage.url),
+        sweep.name,
+        study.user_attrs[attributes.IDENTITY],
+        sweep.checkpoints.place(sweep.folder),
+        sweep.checkpoints.every,
+        sweep.checkpoints.keep,
     )
 
 
@@ -288,6 +314,7 @@ def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
         slots=None if sweep.concurrency == "auto" else int(sweep.concurrency),
         fits=fits,
         pack=sweep.rows,
+        structural=frozenset() if sweep.rows == "off" else sweep.trained.structural(sweep.search_space),
         timeout=sweep.trial.timeout,
         retries=sweep.failures.retries,
         max_in_a_row=sweep.failures.max_in_a_row,

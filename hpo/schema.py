@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from hpo.errors import UserError, nearest, unknown_text
 
@@ -48,7 +49,7 @@ def mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[str, 
     kind, found, facts = first["type"], shown(first["input"]), first.get("ctx", {})
     message = _SUBJECT.sub("", first["msg"])
     options = [_SUBJECT.sub("", one["msg"]) for one in errors if _keys(model, one["loc"])[0] == loc]
-    if kind in {"unknown_name", "invalid_entry"}:  # sentences of our own
+    if kind in {"unknown_name", _OWN}:  # sentences of our own
         return loc, message
     if kind in {"value_error", "assertion_error"}:
         return loc, str(facts.get("error", message))
@@ -69,6 +70,22 @@ def mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[str, 
     if facts.get("min_length") == 1:
         return loc, "should not be empty"
     return loc, f"{message}, found {found}"
+
+
+_OWN = "invalid_entry"
+
+
+def sentence_of_our_own(text: str) -> PydanticCustomError:
+    """A mistake for a pydantic validator to raise, whose sentence `mistake` gives back as it is."""
+    return PydanticCustomError(_OWN, "{text}", {"text": text})
+
+
+def mistake_at(title: str, text: str, *loc: str, found: object = None) -> ValidationError:
+    """A mistake in our words at keys below the field that is validated; `mistake` gives keys and words back.
+
+    title: of what is validated, as pydantic prints it.  found: what stands there.
+    """
+    return ValidationError.from_exception_data(title, [{"type": sentence_of_our_own(text), "loc": loc, "input": found}])
 
 
 _SUBJECT = re.compile(r"^(?:Input|String|Tuple|Value error,) ")

@@ -17,6 +17,7 @@ from hpo.holding import Tenure
 from hpo.runs import difference, search_plan
 from hpo.search import attributes
 from hpo.storage import Held
+from hpo.sweep import Sweep
 from tests.held import record_run
 from tests.launching import Launcher
 from tests.without_ray import run_here
@@ -163,6 +164,27 @@ def test_what_the_coordinator_is_told(tmp_path: Path, url: str) -> None:
     assert (plan.study, plan.trials, plan.seconds, plan.slots, plan.timeout) == ("loop", 7, 90.0, 3, 120.0)
     assert (plan.retries, plan.max_in_a_row, plan.seed, plan.max_resource) == (2, 4, 5, None)
     assert search_plan(sweep(tmp_path)).slots is None
+    assert plan.pack == "off", "a loop of one's own is never packed"
+
+
+def test_which_parameters_give_a_pack_its_shape(tmp_path: Path) -> None:
+    space = {
+        "optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True},
+        "optimizer.name": {"choices": ["sgd", "adamw"]},
+        "model.width": {"low": 8, "high": 64},
+        "batch_size": {"choices": [16, 32]},
+        "regularization.dropout": {"low": 0.0, "high": 0.5},
+        "loss.label_smoothing": {"low": 0.0, "high": 0.2},
+        "schedule.name": {
+            "choices": {"constant": {}, "cosine": {"schedule.warmup_fraction": {"low": 0.0, "high": 0.1}}}
+        },
+        "initializer.name": {"choices": ["kaiming_normal", "orthogonal"]},
+        "epochs": {"choices": [4, 8]},
+    }
+    keys = {"name": "mixed", "task": "digits", "space": space, "budget": {"trials": 7}}
+    keys["objective"] = {"metric": "val_accuracy", "direction": "maximize"}
+    assert search_plan(Sweep.from_dict(keys, tmp_path), 3).structural == {"optimizer.name", "model.width", "batch_size"}
+    assert search_plan(Sweep.from_dict({**keys, "pack": "off"}, tmp_path), 3).structural == frozenset()
 
 
 def test_a_full_budget_starts_nothing(digits: tuple[Launcher, subprocess.CompletedProcess[str]]) -> None:

@@ -27,6 +27,7 @@ def run_here(keys: dict[str, Any], folder: Path, show: Callable[[Snapshot], None
     runs._check_checkpoints(sweep)
     with open_storage(url) as storage:
         taking = runs._Taking(None, None)
+        runs._check_key(sweep, storage, taking)
         with runs._held(sweep, storage, taking) as tenure:
             plan = runs._prepare(sweep, storage, tenure, taking)
             with tidied(plan.files, plan.search, lambda: runs._trials(sweep.name, url), apart=False):

@@ -49,6 +49,7 @@ for command in (
     exporting.export,
     exporting.report,
     exporting.train,
+    exporting.decrypt,
     dashboard.dashboard,
 ):
     app.command(command.__name__)(command)

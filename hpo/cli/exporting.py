@@ -1,4 +1,4 @@
-"""export, report, train."""
+"""export, report, train, decrypt."""
 
 from __future__ import annotations
 
@@ -77,3 +77,14 @@ def train(
     else:
         put(result.text())
     result.check()
+
+
+def decrypt(
+    file: Annotated[Path, typer.Argument(help="a checkpoint, export or weights that hpo encrypted", metavar="FILE")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the file to write, readable to all who see it")],
+) -> None:
+    """Write an encrypted file as it was before, with the key in HPO_ENCRYPTION_KEY."""
+    from hpo.encryption import decrypt as decrypt_file
+
+    decrypt_file(file, output)
+    put(str(output))

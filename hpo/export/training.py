@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from hpo.encryption import current
 from hpo.errors import UserError
 from hpo.export.form import Exported, read_export, versions
 from hpo.export.result import TrainResult, is_within, tolerance
@@ -164,6 +165,7 @@ def _check_weights(exported: Exported, path: Path) -> None:
         raise UserError(f"--output: {path} is a folder; a file such as model.safetensors is needed")
     if not path.parent.is_dir():
         raise UserError(f"--output: {path} cannot be written: there is no folder {str(path.parent)!r}")
+    current()  # raises for a key that cannot be used
 
 
 def _differences(exported: Exported) -> tuple[str, ...]:

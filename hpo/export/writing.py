@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo import yaml12
+from hpo.encryption import encrypting
 from hpo.errors import HpoError, NotFound, NotReproduced, UserError
 from hpo.export.form import FORMAT, Exported, signed, versions
 from hpo.export.training import Say, silent, value_alone
@@ -41,6 +42,7 @@ def export_best(
 ) -> Exported:
     """Write the best COMPLETE trial of `study` (or `trial`) to `path`; what was written.
 
+    The file is encrypted where this process has a key (`hpo.encryption`).
     verify: train it first by itself; its number then is the export's value, which `train` gives bit for bit, and the
     study's stands beside it. say: called with lines for people; None is silent.
     Raises NotFound when there is no such study or trial, UserError for a trial that is not COMPLETE, and for several
@@ -75,11 +77,14 @@ def export_best(
         "versions": versions(),
     }
     target = Path(path)
-    with whole_file(target, "--output") as file:  # a place that cannot be written is said before the training
+    with (
+        whole_file(target, "--output") as file,
+        encrypting(file) as stream,
+    ):  # a place that cannot be written is said before the training
         exported = signed(content)
         if verify:
             exported = _verified(exported, say or silent)
-        file.write((_HEAD.format(file=target.name) + yaml12.dump(exported.model_dump())).encode())
+        stream.write((_HEAD.format(file=target.name) + yaml12.dump(exported.model_dump())).encode())
     return exported
 
 

@@ -6,6 +6,7 @@ slots to kill. Every answer leaves after what it rests on is durable in SQL.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,7 +14,8 @@ from dataclasses import replace
 
 from hpo.search import attributes
 from hpo.search.allotment import Allotment
-from hpo.search.live import EndedElsewhere, LiveStudy, OpenTrial, Unusable
+from hpo.search.bulletin import Bulletin
+from hpo.search.live import EndedElsewhere, LiveStudy, Unusable
 from hpo.search.messages import (
     DONE,
     Answer,
@@ -31,6 +33,7 @@ from hpo.search.messages import (
     TrialEnd,
     refusal,
 )
+from hpo.search.open_trial import OpenTrial
 from hpo.search.plan import SearchPlan
 from hpo.search.states import FINAL, Event, State
 from hpo.search.stopwatch import Stopwatch
@@ -64,17 +67,10 @@ class Coordinator:
         self._plan = plan
         self._watch = Stopwatch(clock, seconds, plan.seconds)
         self._open: dict[int, OpenTrial] = {}
-        self._slots: set[str] = set()
-        self._fenced: set[str] = set()
         self._live_slots = 0
         self._allotment = Allotment(plan)
-        self._ended: list[TrialEnd] = []
-        self._ended_in_run = 0
-        self._warnings: list[str] = []
-        self._remarks: set[str] = set()
+        self._bulletin = Bulletin(plan)
         self._fails_in_a_row = 0
-        self._read_checked = False
-        self._trouble_told = False
         self._draining: str | None = None
         self._stopping_since: float | None = None
         self._failure: str | None = None
@@ -97,7 +93,7 @@ class Coordinator:
 
     def open_slot(self, slot: str) -> None:
         """Admit a slot; only admitted slots are answered."""
-        self._slots.add(slot)
+        self._allotment.open(slot)
 
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Collection[int] | None = None) -> Answer:
         """One round of a slot: what its trials said, and how many more it could train.
@@ -108,7 +104,7 @@ class Coordinator:
         that we believe there and that it does not hold has died without a word: it is put back as after the death of
         its process, since it would otherwise take a place among those in flight for ever.
         """
-        if self._closed or slot not in self._slots or slot in self._fenced:
+        if self._closed or not self._allotment.is_open(slot):
             return refusal(news)
         with self._watch.busy(), self._live.batch():
             self._note_round(slot, news)
@@ -125,13 +121,13 @@ class Coordinator:
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report | Saving))
         busy = bool(self._of(slot))
         drop = self._live.keeping.take_drop()  # of ends that are durable now
-        share = self._allotment.share(self._slots_now, self._counted())
+        share = self._allotment.share(self._allotment.slots(self._live_slots), self._counted())
         wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
         return Answer(told, assignments, wait, over, drop=drop, share=share)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""
-        self._fence(slot)
+        self._allotment.fence(slot)
         mine = self._of(slot)
         with self._watch.busy(), self._live.batch():
             for one in mine:
@@ -150,9 +146,11 @@ class Coordinator:
         now = self._watch.now()
         self._watch_time()
         with self._watch.busy(), self._live.batch():
-            late = sorted({one.slot for one in self._open.values() if self._is_late(one)})
+            timeout = math.inf if self._plan.timeout is None else self._plan.timeout
+            moment = self._watch.unhindered
+            late = sorted({one.slot for one in self._open.values() if moment - one.started > timeout})
             for slot in late:
-                self._fence(slot)
+                self._allotment.fence(slot)
                 self._end_late(slot)
             if late:
                 self._live.flush()
@@ -196,8 +194,7 @@ class Coordinator:
 
     def snapshot(self) -> Snapshot:
         """The sweep at this moment; the trials that ended are told once."""
-        ended, self._ended = tuple(self._ended), []
-        warnings, self._warnings = tuple(self._warnings), []
+        ended, warnings = self._bulletin.take()
         elapsed = self._watch.run_seconds
         limits = [limit for limit in (self._plan.trials, self._live.limit) if limit is not None]
         return Snapshot(
@@ -206,7 +203,7 @@ class Coordinator:
             running=len(self._open),
             best=self._live.best,
             ended=ended,
-            rate=60.0 * self._ended_in_run / elapsed if elapsed > 0 else 0.0,
+            rate=60.0 * self._bulletin.ended_in_run / elapsed if elapsed > 0 else 0.0,
             seconds=self._watch.seconds,
             time_left=self._watch.left,
             over=self.is_over() and not self._open,
@@ -233,10 +230,6 @@ class Coordinator:
     def _counted(self) -> int:
         return sum(self._live.counts.values())
 
-    def _fence(self, slot: str) -> None:
-        self._fenced.add(slot)
-        self._allotment.forget(slot)
-
     def _of(self, slot: str) -> list[OpenTrial]:
         return [one for one in self._open.values() if one.slot == slot]
 
@@ -249,17 +242,15 @@ class Coordinator:
             room = min(room, self._plan.trials - self._counted() - len(self._open))
         return self._live.left(room)
 
-    @property
-    def _slots_now(self) -> int:
-        return max(self._live_slots, len(self._slots - self._fenced))
-
     def _start(self, slot: str, free: int) -> Iterator[Assignment]:
-        slots = self._slots_now
+        slots = self._allotment.slots(self._live_slots)
         while free > 0 and self._room(slots) > 0 and self._has_room(slot, slots):
             self._watch.begin()
-            one = self._live.ask(slot, self._watch.unhindered)
+            one = self._live.ask(slot, self._watch.unhindered, self._allotment.structure(slot))
             one.since = self._watch.now()
             self._open[one.number] = one
+            if one.is_new:
+                self._allotment.suggested(slot, one.assignment.params, self._allotment.share(slots, self._counted()))
             if one.misfit is not None:
                 self._crash(one, one.misfit)
                 continue
@@ -283,13 +274,13 @@ class Coordinator:
         reporting = len({item.number for item in news if isinstance(item, Report)})
         if reporting:
             self._allotment.trained(slot, len(mine), reporting, self._room(max(self._live_slots, 1)))
-        if len(mine) > 1:
-            for one in mine:
-                one.started = self._watch.unhindered
+        for one in mine if len(mine) > 1 else ():
+            one.started = self._watch.unhindered
 
     def _hear(self, slot: str, item: News) -> Verdict:
         if isinstance(item, Remark):
-            self._remark(item)
+            if self._bulletin.remark(item):
+                self._live.log("remark", item.text)
             return Verdict.GO_ON
         one = self._open.get(item.number)
         if one is None or one.slot != slot or one.status.attempt != item.attempt:
@@ -303,10 +294,14 @@ class Coordinator:
                 self._live.flush()
                 return Verdict.GO_ON
             if isinstance(item, Checkpointed):
-                return self._checkpointed(one, item)
+                one.checkpoint = item.where
+                self._bulletin.trouble(item)
+                return Verdict.GO_ON
             if isinstance(item, Finished):
                 self._close(one, self._live.finish(one, item.metrics, item.by_class))
-                self._check_read(item)
+                fault = self._bulletin.unread(item)
+                if fault is not None:
+                    self.fail(fault)
             elif isinstance(item, Crashed):
                 self._crashed(one, item)
             elif isinstance(item, Returned):
@@ -334,48 +329,17 @@ class Coordinator:
             return Verdict.PUT_BACK
         return Verdict.GO_ON
 
-    def _remark(self, said: Remark) -> None:
-        """Say it once, whichever slots find it out."""
-        if said.text not in self._remarks:
-            self._remarks.add(said.text)
-            self._live.log("remark", said.text)
-            if said.warning:
-                self._warnings.append(said.text)
-
-    def _checkpointed(self, one: OpenTrial, item: Checkpointed) -> Verdict:
-        one.checkpoint = item.where
-        if item.trouble is not None and not self._trouble_told:
-            self._trouble_told = True
-            self._warnings.append(f"a checkpoint of trial {one.number} was not written, it goes on: {item.trouble}")
-        return Verdict.GO_ON
-
     def _crashed(self, one: OpenTrial, item: Crashed) -> None:
         if item.retryable and one.count(attributes.RETRIES) < self._plan.retries:
             self._put_back(one, Event.RETRY, item.reason, attributes.RETRIES)
         else:
             self._crash(one, item.reason)
 
-    def _check_read(self, item: Finished) -> None:
-        """The first COMPLETE trial of a run shows whether every parameter reaches the training function.
-
-        One that went on from a checkpoint, perhaps its last, shows nothing: it need not have read what it once did.
-        """
-        if self._read_checked or item.attempt > 1:
-            return
-        self._read_checked = True
-        conditional = self._plan.space.conditional() if item.unread else set()
-        for name in item.unread:
-            if name in conditional or not self._plan.unread_ends:
-                self._warnings.append(f"space.{name}: trial {item.number} never read it")
-            else:
-                self.fail(f"space.{name}: the training function never read this parameter from its config")
-
     # ------------------------------------------------------ ends of open trials
 
     def _close(self, one: OpenTrial, end: TrialEnd) -> None:
         del self._open[one.number]
-        self._ended.append(replace(end, seconds=self._watch.now() - one.since))
-        self._ended_in_run += 1
+        self._bulletin.end(replace(end, seconds=self._watch.now() - one.since))
         self._fails_in_a_row = self._fails_in_a_row + 1 if end.state is State.FAIL else 0
         if self._fails_in_a_row >= self._plan.max_in_a_row:
             self.fail(f"{self._fails_in_a_row} trials in a row failed; the last: {end.reason}")
@@ -411,9 +375,6 @@ class Coordinator:
             alone = blamed and deaths >= DEATHS_IN_COMPANY and self._plan.pack != "off"
             self._put_back(one, Event.LOST, lost.detail, attributes.DEATHS if blamed else None, alone)
 
-    def _is_late(self, one: OpenTrial) -> bool:
-        return self._plan.timeout is not None and self._watch.unhindered - one.started > self._plan.timeout
-
     def _end_late(self, slot: str) -> None:
         """One that hangs alone is told so; in company nobody can say which it was, and each goes on alone."""
         mine = self._of(slot)
@@ -423,8 +384,6 @@ class Coordinator:
                 self._crash(one, f"timed out: still training {timeout} after its start (trial.timeout)")
             else:
                 self._put_back(one, Event.LOST, f"its pack was silent for {timeout} (trial.timeout)", alone=True)
-
-    # ------------------------------------------------------------------ words
 
     def _watch_time(self) -> None:
         if self._watch.left is not None and self._watch.left <= 0:

@@ -11,7 +11,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -22,6 +21,7 @@ from hpo.errors import UserError
 from hpo.search import attributes
 from hpo.search.keeping import Keeping
 from hpo.search.messages import Assignment, Lead, TrialEnd
+from hpo.search.open_trial import OpenTrial, count, said_before, trial_end
 from hpo.search.plan import SearchPlan
 from hpo.search.samplers import seeded
 from hpo.search.seeds import trial_seed
@@ -44,42 +44,6 @@ def _unless_ended_elsewhere() -> Iterator[None]:
         yield
     except UpdateFinishedTrialError:
         raise EndedElsewhere from None
-
-
-@dataclass
-class OpenTrial:
-    """A RUNNING trial: who trains it, since when, and what it has said.
-
-    started: on the clock of the caller. last_step: of this attempt. metrics: the last value of each, of all attempts.
-    misfit: why it cannot be trained at all, for a trial that somebody enqueued with values that do not fit.
-    checkpoint: where its last checkpoint lies. since: its last start on a monotonic clock; of dates none is trusted.
-    """
-
-    trial: optuna.Trial
-    status: TrialStatus
-    slot: str
-    assignment: Assignment
-    started: float
-    last_step: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    misfit: str | None = None
-    put_back_told: bool = False
-    checkpoint: str | None = None
-    since: float = 0.0
-
-    @property
-    def number(self) -> int:
-        """Optuna's number of the trial."""
-        return self.status.number
-
-    @property
-    def known(self) -> FrozenTrial:
-        """What Optuna's Trial knows of itself; its public properties copy all of it at each look."""
-        return self.trial._cached_frozen_trial
-
-    def count(self, attribute: str) -> int:
-        """A counter kept as an attribute, 0 before it was first set."""
-        return _count(self.known, attribute)
 
 
 def _no_record(trial_id: int, step: int, metrics: Mapping[str, float]) -> None:
@@ -203,14 +167,15 @@ class LiveStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna's notices on samplers and fallbacks are for its own users
             trial = self.study.ask()
-            if structure and not trial._cached_frozen_trial.params and not trial._fixed_params:
+            is_new = not trial._cached_frozen_trial.params and not trial._fixed_params
+            if structure and is_new:
                 trial._fixed_params = dict(structure)  # as if it was enqueued with them, but for this once
             params, misfit = self._suggest(trial)
         known = trial._cached_frozen_trial
-        attempts = _count(known, attributes.ATTEMPT)
+        attempts = count(known, attributes.ATTEMPT)
         status = advance(TrialStatus(trial.number, State.WAITING, attempts), Event.START)
         seed = trial_seed(self._plan.seed, trial.number)
-        metrics = _said_before(known, self._plan.objectives[0].metric)
+        metrics = said_before(known, self._plan.objectives[0].metric)
         trial.set_user_attr(attributes.ATTEMPT, status.attempt)
         if attempts == 0:
             trial.set_user_attr(attributes.SEED, seed)
@@ -221,7 +186,7 @@ class LiveStudy:
         alone = bool(known.user_attrs.get(attributes.ALONE))
         decided, lead = self._plan.pruner.decides, self._lead()
         assignment = Assignment(trial.number, status.attempt, seed, params, decided, lead, alone)
-        return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit)
+        return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit, is_new=is_new)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
         try:
@@ -368,7 +333,7 @@ class LiveStudy:
         told = self.study._storage.get_trial(one.trial._trial_id)
         self._consider(told, one.status.state)
         self.keeping.hear([told])
-        return _trial_end(told, one.status.state, reason)
+        return trial_end(told, one.status.state, reason)
 
     def _tell(self, one: OpenTrial, values: list[float] | None) -> None:
         if self.study._storage.get_trial(one.trial._trial_id).state.is_finished():
@@ -390,7 +355,7 @@ class LiveStudy:
         if state is not State.COMPLETE or not trial.values:
             return
         if self._leads(trial.values[0]):
-            self.best = _trial_end(trial, state, None)
+            self.best = trial_end(trial, state, None)
 
     def _leads(self, value: float) -> bool:
         best = self.best
@@ -401,22 +366,3 @@ class LiveStudy:
             return None
         (objective,) = self._plan.objectives
         return Lead(objective.metric, objective.direction == "maximize", self.best.value if self.best else None)
-
-
-def _trial_end(trial: FrozenTrial, state: State, reason: str | None) -> TrialEnd:
-    seconds = trial.duration.total_seconds() if trial.duration else 0.0
-    return TrialEnd(trial.number, state, trial.values[0] if trial.values else None, reason, seconds, trial.params)
-
-
-def _count(trial: FrozenTrial, attribute: str) -> int:
-    value = trial.user_attrs.get(attribute, 0)
-    return value if isinstance(value, int) else 0
-
-
-def _said_before(trial: FrozenTrial, objective: str) -> dict[str, float]:
-    """The last values of an earlier attempt: one that goes on from its last checkpoint need not say them again."""
-    stored = trial.user_attrs.get(attributes.METRICS)
-    said: dict[str, float] = dict(stored) if isinstance(stored, dict) else {}
-    if trial.last_step is not None:
-        said[objective] = trial.intermediate_values[trial.last_step]
-    return said

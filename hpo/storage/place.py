@@ -11,11 +11,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from hpo.errors import UserError, nearest
+from hpo.secret import secret
 from hpo.storage.dialects import DIALECTS, SCHEMES, Dialect
 
 EXAMPLES = "sqlite:///hpo.db, postgresql://user@host/database or mysql://user@host/database"
-PASSWORD, PASSWORD_FILE = "HPO_STORAGE_PASSWORD", "HPO_STORAGE_PASSWORD_FILE"
-"""Environment variables that give the password where a URL has a user and none."""
+PASSWORD = "HPO_STORAGE_PASSWORD"
+"""The environment's secret that is the password where a URL has a user and none."""
 _SECRET = re.compile("password|passwd", re.IGNORECASE)
 _MAGIC = b"SQLite format 3\0"
 # SQLite's write-ahead log shares memory between processes, which these cannot give
@@ -67,9 +68,9 @@ class Place:
     def clean(self, text: str) -> str:
         """`text` without this place's password, for messages that come from a driver."""
         secrets = [self.url.password, *(v for k, v in self.url.query.items() if _SECRET.search(k))]
-        for secret in secrets:
-            if secret:
-                text = text.replace(str(secret), "***")
+        for one in secrets:
+            if one:
+                text = text.replace(str(one), "***")
         return text
 
 
@@ -117,22 +118,8 @@ def _server(url: sa.URL) -> Place:
     if not url.database:
         raise UserError(f"storage: {Place(url)} names no database; write {url.get_backend_name()}://user@host/database")
     if url.username and url.password is None:
-        url = url.set(password=_password())
+        url = url.set(password=secret(PASSWORD, "storage"))
     return Place(url)
-
-
-def _password() -> str | None:
-    """From the environment; None where it says nothing, and the driver may find one itself."""
-    if PASSWORD in os.environ:
-        return os.environ[PASSWORD]
-    file = os.environ.get(PASSWORD_FILE)
-    if not file:
-        return None
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"storage: {PASSWORD_FILE} names {file!r}, which cannot be read: {reason}") from None
 
 
 def check_place(place: Place) -> None:

@@ -25,10 +25,7 @@ class Schemas:
 
 def schemas(url: str) -> Schemas:
     """What is there. Creates nothing. Raises UserError when the database cannot be reached, NotFound for no file."""
-    place = _existing(url)
-    stored = look_into(place)
-    revision = None if stored is None else stored.revision
-    return Schemas(str(place), revision, migrations.current(place), migrations.head())
+    return _at(_existing(url))
 
 
 def upgrade(url: str) -> Schemas:
@@ -36,10 +33,11 @@ def upgrade(url: str) -> Schemas:
 
     Optuna's tables are left alone. Raises UserError where Optuna has none yet, and as `schemas`.
     """
-    before = schemas(url)
+    place = _existing(url)
+    before = _at(place)
     if before.optuna is None:
-        raise UserError(f"storage: {before.place} has no studies yet; the first launch makes all tables")
-    migrations.upgrade(_existing(url))
+        raise UserError(f"storage: {place} has no studies yet; the first launch makes all tables")
+    migrations.upgrade(place)
     return before
 
 
@@ -48,13 +46,21 @@ def check(url: str) -> Schemas:
 
     Raises UserError when they are not, with the first difference and all of them as a hint, and as `schemas`.
     """
-    differences = migrations.check(_existing(url))
+    place = _existing(url)
+    differences = migrations.check(place)
     if differences:
         raise UserError(
-            f"storage: hpo's tables in {_existing(url)} are not what this hpo would make: {differences[0]}",
+            f"storage: hpo's tables in {place} are not what this hpo would make: {differences[0]}",
             hint="\n".join(differences),
         )
-    return schemas(url)
+    return _at(place)
+
+
+def _at(place: Place) -> Schemas:
+    """What is at a place that exists."""
+    stored = look_into(place)
+    revision = None if stored is None else stored.revision
+    return Schemas(str(place), revision, migrations.current(place), migrations.head())
 
 
 def _existing(url: str) -> Place:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import yaml12
+from hpo.encryption import opened
 from hpo.errors import NotFound, UserError, mask
 
 # what other tools call what we call ...
@@ -89,13 +90,14 @@ _ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def read_file(path: Path, folder: Path | None = None, key: str = "") -> dict[str, Any]:
-    """A YAML file's keys. Raises NotFound, or UserError with file and line.
+    """A YAML file's keys, also of one that is encrypted. Raises NotFound, or UserError with file and line.
 
     folder: what `path` hangs on, the working directory by default. key: the key that named the file, put in front.
     """
     where = f"{key}: " if key else ""
     try:
-        text = ((folder or Path.cwd()) / path).read_text(encoding="utf-8")
+        with ((folder or Path.cwd()) / path).open("rb") as file:
+            text = opened(file, f"{where}{path}").read().decode("utf-8")
     except FileNotFoundError:
         raise NotFound(f"{where}no file {str(path)!r} in {folder or Path.cwd()}") from None
     except IsADirectoryError:

@@ -26,6 +26,7 @@ from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
 from hpo.training.over_time import check_steps
 from hpo.training.paths import canonical
+from hpo.training.shape import MEMBERS_OWN
 
 
 class Goal(Protocol):
@@ -64,6 +65,16 @@ class Trained:
     @abstractmethod
     def max_resource(self, space: Space) -> int | None:
         """The most steps that a trial reports, None when it is not known."""
+
+    def files(self, space: Space) -> set[Path]:
+        """The files that a trial loads besides code."""
+        del space
+        return set()
+
+    def structural(self, space: Space) -> frozenset[str]:
+        """The parameters on which trials of one pack have to agree; none where there are no packs."""
+        del space
+        return frozenset()
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The whole configuration of a trial, nested; empty where only the user's function knows it."""
@@ -202,6 +213,23 @@ class TrainedTask(Trained):
             options=self.options,
             metrics=tuple(goal.metric for goal in goals),
         )
+
+    def files(self, space: Space) -> set[Path]:
+        """What the losses of the base and of the space's corners rest on."""
+        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
+        return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
+
+    def structural(self, space: Space) -> frozenset[str]:
+        """All that is no number of the step, nor of its schedules: `shape_of` then decides for each trial."""
+        return frozenset(path for path in space.parameters() if not self._is_members_own(path))
+
+    def _is_members_own(self, path: str) -> bool:
+        section, *below = path.split(".")
+        if section in MEMBERS_OWN:
+            return True
+        if section == "regularization":
+            return len(below) == 1 and self._find(path).kind == "float"
+        return section in ("optimizer", "loss") and self._find(path).kind == "float"
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Every field of the TrainingConfig, the task's default loss included."""

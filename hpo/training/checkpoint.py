@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from hpo.encryption import HEAD, Locked, check_head, encrypting, opened
 from hpo.errors import UserError
 from hpo.lazy import torch
 from hpo.training.places import HALF_WRITTEN, Place, place_at
@@ -36,7 +38,8 @@ class CheckpointFile:
     """A file that holds the last saved state. path: on a disk, or a URL of fsspec's.
 
     The file is replaced in one move after its bytes have reached the disk, so a process that dies while saving leaves
-    the one before. It is loaded with `weights_only=True`: a file made by someone else can run no code.
+    the one before. It is loaded with `weights_only=True`: a file made by someone else can run no code. It is encrypted
+    where this process has a key (`hpo.encryption`); one that is not encrypted loads all the same.
     A state may be held: it is written, but `load` does not see it until `settle` or the next `save`.
     trouble: why a state could not be written, the first time; only that time is logged. stands: whether one that was
     saved here can be loaded.
@@ -69,7 +72,8 @@ class CheckpointFile:
         _check_plain("state", state)
 
         def fill(file: BinaryIO) -> None:
-            torch.save({"step": step, "state": dict(state)}, file)
+            with encrypting(file) as stream:
+                torch.save({"step": step, "state": dict(state)}, stream)
 
         self.settle()
         try:
@@ -99,20 +103,25 @@ class CheckpointFile:
             log.warning("checkpoint %s was not written, training goes on without it: %s", self.where, error)
 
     def read(self) -> Saved | None:
-        """What was saved last; None, with a line in the log, if it cannot be read."""
+        """What was saved last; None, with a line in the log, if it cannot be read.
+
+        Raises Locked for one that is encrypted and cannot be opened: to start anew would throw it away.
+        """
         try:
             with self._place.read(self._name) as file:
-                found = torch.load(file, map_location="cpu", weights_only=True)
+                found = torch.load(opened(file, self.where), map_location="cpu", weights_only=True)
             return Saved(found["step"], found["state"])
         except FileNotFoundError:
             return None
+        except Locked:
+            raise
         except Exception as error:
             # whatever is wrong with the bytes, the trial can still start at the beginning
             log.warning("checkpoint %s cannot be read, the trial starts without it: %s", self.where, error)
             return None
 
     def load(self) -> dict[str, Any] | None:
-        """The last saved state; None as in `read`."""
+        """The last saved state; None as in `read`, which says what is raised."""
         saved = self.read()
         return None if saved is None else saved.state
 
@@ -155,7 +164,10 @@ class TrialCheckpoints:
                 remove(self._place, self._older.pop())
 
     def load(self) -> dict[str, Any] | None:
-        """The state of the furthest checkpoint of the attempts before; None if there is none that can be read."""
+        """The state of the furthest checkpoint of the attempts before; None if there is none that can be read.
+
+        Raises Locked where one is encrypted and cannot be opened.
+        """
         best: tuple[int, int] | None = None
         state = None
         for name in names(self._place) if self._attempt > 1 else ():
@@ -197,6 +209,18 @@ def names(place: Place) -> list[str]:
     except OSError as error:
         log.warning("the checkpoints in %s cannot be listed and count as none: %s", place.shown(), error)
         return []
+
+
+def check_opens(place: Place, numbers: Collection[int]) -> None:
+    """Raise Locked when a checkpoint of one of these trials is encrypted and its key is not that of this process.
+
+    Only the start of each file is looked at; what cannot be read now is left to who goes on from it.
+    """
+    for name in names(place) if numbers else ():
+        number, _ = read_name(name) or (-1, -1)
+        if number in numbers:
+            with contextlib.suppress(OSError):
+                check_head(place.start(name, HEAD), f"checkpoints: trial {number} cannot go on: {place.shown(name)}")
 
 
 def _check_plain(where: str, value: Any) -> None:

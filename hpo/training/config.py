@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, create_model, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, create_model, model_validator
 
 from hpo.errors import UserError
 from hpo.registry import Registry
-from hpo.schema import Frozen, check, nest
+from hpo.schema import Frozen, check, mistake_at, nest
 from hpo.tasks import ModelEntry, models
 from hpo.training.initializers import Initializer, initializers
 from hpo.training.losses import Loss, losses
@@ -89,14 +88,14 @@ class TrainingConfig(Frozen):
             try:
                 entry.fits(self.loss)
             except ValueError as error:
-                raise _mistake(str(error), "regularization", name) from None
+                raise mistake_at("config", str(error), "regularization", name) from None
         return self
 
     @model_validator(mode="after")
     def _schedules_move_something(self) -> TrainingConfig:
         found = misfit(self)
         if found is not None:
-            raise _mistake(found[1], "schedules", found[0])
+            raise mistake_at("config", found[1], "schedules", found[0])
         return self
 
     @classmethod
@@ -127,11 +126,6 @@ class OwnModelConfig(TrainingConfig):
     """The config of a task with its own model function: `model` is any mapping, handed to that function."""
 
     model: dict[str, Any] = Field(default_factory=dict, description="what the task's own model function reads")  # type: ignore[assignment]
-
-
-def _mistake(text: str, *loc: str) -> ValidationError:
-    error = PydanticCustomError("invalid_entry", "{text}", {"text": text})
-    return ValidationError.from_exception_data("config", [{"type": error, "loc": loc, "input": None}])
 
 
 def registry_of(config_type: type[TrainingConfig], field: str) -> Registry[Any] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -25,7 +26,7 @@ from hpo.errors import UserError
 from hpo.training.randomness import Number, bits, keys, named
 from hpo.training.slots import Now
 
-_BLOCK = 2**16  # numbers of a block: a small mask costs ten kernels, so it is made for many steps at once
+_BLOCK = 2**17  # numbers of a block: a mask costs eighty small kernels besides, so it is made for many steps at once
 _PURPOSE = named("dropout")
 _ALPHA = -1.7580993408473766  # what SELU tends to (Klambauer et al. 2017, arXiv:1706.02515)
 
@@ -115,6 +116,14 @@ class Masks:
         self.layer = layer + 1
         return layer
 
+    def drop(self, x: Tensor, rate: Number, shape: Sequence[int], inplace: bool) -> Tensor:
+        """`x` with the mask of this layer, of a shape that broadcasts to its own."""
+        if not isinstance(rate, Rate) and rate in (0, 1):
+            self.next_layer()
+            return x if rate == 0 else x * 0
+        scale, _ = self.scales(shape, rate, x.dtype)
+        return x.mul_(scale) if inplace else x * scale
+
     def scales(self, shape: Sequence[int], rate: Number, dtype: torch.dtype) -> tuple[Tensor, Number]:
         """What the numbers of this layer are multiplied by, 0 with probability `rate`; and the rate of this step."""
         layer, count, moves = self.next_layer(), math.prod(shape), isinstance(rate, Rate) and rate.path in self.moved
@@ -167,37 +176,46 @@ class NativeMasks:
 
 def _functions(masks: Masks) -> dict[str, Callable[..., Tensor]]:
     """torch.nn.functional's own by name, with the same arguments."""
+    return {
+        "dropout": _of_shape(masks, lambda x: x.shape),
+        "dropout1d": _of_shape(masks, partial(_channels, unbatched=2)),
+        "dropout2d": _of_shape(masks, partial(_channels, unbatched=2)),  # three dimensions are a batch there
+        "dropout3d": _of_shape(masks, partial(_channels, unbatched=4)),
+        "alpha_dropout": _alpha(masks, lambda x: x.shape),
+        "feature_alpha_dropout": _alpha(masks, partial(_channels, unbatched=0)),  # always of a batch
+        "scaled_dot_product_attention": _attention(masks),
+        # torch.compile takes torch's own for one operation and would not look inside; a copy it reads as any function
+        "multi_head_attention_forward": _copied(functional.multi_head_attention_forward),
+    }
 
-    def drop(x: Tensor, rate: Number, shape: Sequence[int], inplace: bool) -> Tensor:
-        if not isinstance(rate, Rate) and rate in (0, 1):
-            masks.next_layer()
-            return x if rate == 0 else x * 0
-        scale, _ = masks.scales(shape, rate, x.dtype)
-        return x.mul_(scale) if inplace else x * scale
 
+def _channels(x: Tensor, unbatched: int) -> Sequence[int]:
+    """The shape of a mask of whole channels. unbatched: how many dimensions an input without a batch has."""
+    kept = 1 if x.dim() == unbatched else 2
+    return [*x.shape[:kept], *[1] * (x.dim() - kept)]
+
+
+def _of_shape(masks: Masks, shape_of: Callable[[Tensor], Sequence[int]]) -> Callable[..., Tensor]:
     def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        return drop(input, p, input.shape, inplace) if training else input
+        return masks.drop(input, p, shape_of(input), inplace) if training else input
 
-    def of_channels(unbatched: int) -> Callable[..., Tensor]:
-        def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-            kept = 1 if input.dim() == unbatched else 2
-            shape = [*input.shape[:kept], *[1] * (input.dim() - kept)]
-            return drop(input, p, shape, inplace) if training else input
+    return dropout
 
-        return dropout
 
-    def alpha(shape_of: Callable[[Tensor], Sequence[int]]) -> Callable[..., Tensor]:
-        def dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-            if not training:
-                return input
-            scales, rate = masks.scales(shape_of(input), p, input.dtype)
-            kept = (scales != 0).to(input.dtype)
-            scale = ((_ALPHA**2 * rate + 1) * (1 - rate)) ** -0.5
-            moved = input * (kept * scale) + ((1 - kept) * _ALPHA + rate * -_ALPHA) * scale
-            return input.copy_(moved) if inplace else moved
+def _alpha(masks: Masks, shape_of: Callable[[Tensor], Sequence[int]]) -> Callable[..., Tensor]:
+    def dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+        if not training:
+            return input
+        scales, rate = masks.scales(shape_of(input), p, input.dtype)
+        kept = (scales != 0).to(input.dtype)
+        scale = ((_ALPHA**2 * rate + 1) * (1 - rate)) ** -0.5
+        moved = input * (kept * scale) + ((1 - kept) * _ALPHA + rate * -_ALPHA) * scale
+        return input.copy_(moved) if inplace else moved
 
-        return dropout
+    return dropout
 
+
+def _attention(masks: Masks) -> Callable[..., Tensor]:
     native = functional.scaled_dot_product_attention
 
     def attention(
@@ -223,19 +241,9 @@ def _functions(masks: Masks) -> dict[str, Callable[..., Tensor]]:
         elif attn_mask is not None:
             scores = scores + attn_mask
         shares = scores.softmax(-1)
-        return drop(shares, dropout_p, shares.shape, False) @ value
+        return masks.drop(shares, dropout_p, shares.shape, False) @ value
 
-    return {
-        "dropout": dropout,
-        "dropout1d": of_channels(unbatched=2),
-        "dropout2d": of_channels(unbatched=2),  # three dimensions are a batch there
-        "dropout3d": of_channels(unbatched=4),
-        "alpha_dropout": alpha(lambda x: x.shape),
-        "feature_alpha_dropout": alpha(lambda x: [*x.shape[:2], *[1] * (x.dim() - 2)]),
-        "scaled_dot_product_attention": attention,
-        # torch.compile takes torch's own for one operation and would not look inside; a copy it reads as any function
-        "multi_head_attention_forward": _copied(functional.multi_head_attention_forward),
-    }
+    return attention
 
 
 def _copied(function: Any) -> Callable[..., Any]:

@@ -208,6 +208,7 @@ class Run:
             x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
             value, gradients = slots.gradient(self.computing.at(x_B, y_B, now), self.weights, now)
             self.scaler.step(self.optimizer, gradients, now.under("optimizer"))
+            del gradients  # as large as the weights; the next ones find their place free
             self.hold(slots.bound, now)
             slots.average.update(self.weights, now)
             losses.append(value)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
 from hpo.errors import unknown, unknown_text
 from hpo.registry import Entry
-from hpo.schema import mistake
+from hpo.schema import mistake, mistake_at
 from hpo.training.optimizers import optimizers
 from hpo.training.regularizers import Regularizer, regularizers
 from hpo.training.schedules import Array, Schedule, schedules
+from hpo.training.section import Section
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
@@ -48,51 +49,24 @@ def _movable(entry: Any) -> Iterator[tuple[str, str]]:
             yield field, info.description or ""
 
 
-class Schedules(Mapping[str, Schedule]):
-    """Schedules by the paths that they move, immutable: `{optimizer.weight_decay: {name: cosine, floor: 0.1}}`.
+class Schedules(Section[Schedule]):
+    """Schedules by the paths that they move: `{optimizer.weight_decay: {name: cosine, floor: 0.1}}`.
 
     Keys may be nested; the canonical form has the whole path as one key.
     """
 
-    def __init__(self, entries: Mapping[str, Schedule] | None = None) -> None:
-        self._entries = dict(sorted((entries or {}).items()))
-
-    def __getitem__(self, path: str) -> Schedule:
-        return self._entries[path]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schedules) and self._entries == other._entries
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._entries.items()))
-
-    def __repr__(self) -> str:
-        return f"Schedules({self.dump()})"
+    title: ClassVar[str] = "schedules"
+    example: ClassVar[str] = "{optimizer.weight_decay: cosine}"
 
     @classmethod
-    def parse(cls, raw: object) -> Schedules:
-        """The section from any accepted form; for use as a pydantic validator."""
-        if isinstance(raw, Schedules):
-            return raw
-        if not isinstance(raw, Mapping):
-            raise _mistake(f"must be a mapping such as {{optimizer.weight_decay: cosine}}, found {raw!r}")
-        return cls(dict(_parsed(raw, "")))
+    def read(cls, raw: Mapping[Any, Any]) -> Iterator[tuple[str, Schedule]]:
+        """See Section."""
+        return _parsed(raw, "")
 
-    def dump(self) -> dict[str, Any]:
-        """The canonical form, plain numbers and mappings."""
-        return {path: entry.model_dump(mode="json") for path, entry in self._entries.items()}
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda section: section.dump())
-        )
+    @staticmethod
+    def plain(entry: Schedule) -> Any:
+        """See Section."""
+        return entry.model_dump(mode="json")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
@@ -111,7 +85,7 @@ def _parsed(tree: Mapping[Any, Any], begin: str) -> Iterator[tuple[str, Schedule
         elif isinstance(below, Mapping) and any(target.startswith(f"{path}.") for target in known):
             yield from _parsed(below, f"{path}.")
         else:
-            raise _mistake(unknown_text("number to schedule", path, known))
+            raise mistake_at(Schedules.title, unknown_text("number to schedule", path, known))
 
 
 def _entry(path: str, raw: Any) -> Schedule:
@@ -120,16 +94,10 @@ def _entry(path: str, raw: Any) -> Schedule:
     try:
         return schedules.parse(raw)
     except PydanticCustomError as error:
-        raise _mistake(error.message(), path) from None
+        raise mistake_at(Schedules.title, error.message(), path) from None
     except ValidationError as error:
         loc, text = mistake(error, Schedule)
-        raise _mistake(text, path, *loc) from None
-
-
-def _mistake(text: str, *loc: str) -> ValidationError:
-    """A validation error at `loc` below this section."""
-    error = PydanticCustomError("invalid_entry", "{text}", {"text": text})
-    return ValidationError.from_exception_data("schedules", [{"type": error, "loc": loc, "input": None}])
+        raise mistake_at(Schedules.title, text, path, *loc) from None
 
 
 def misfit(config: TrainingConfig) -> tuple[str, str] | None:

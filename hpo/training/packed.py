@@ -35,8 +35,9 @@ from hpo.training.rows import RowForm
 from hpo.training.shape import shape_of
 from hpo.training.trial import Diverged, Trial, Verdict, checked
 
-LADDER = (8, 32, 64)
-"""How many rows a compiled step is for, so that members come and go without another compilation."""
+LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+COMPILED = (8, 32, 64)
+"""How many rows a step is for, so that members come and go without another tracing, or compilation, of it."""
 
 
 class Member:
@@ -112,7 +113,8 @@ class Pack:
         self.batch_size, self.tf32 = config.batch_size, config.tf32
         self.members: list[Member] = []
         self._compiles = config.compile and can_compile()
-        first, second = (self._begin(config.model_copy(update={"seed": seed}), _nobody()) for seed in (0, 1))
+        tried = [config.model_copy(update={"seed": seed, "compile": False}) for seed in (0, 1)]
+        first, second = (self._begin(own, _nobody()) for own in tried)
         self._form = RowForm(first)
         self._step = MemberStep(first, self._form, self.task, compiles=self._compiles)
         self._rows: Row = {}
@@ -151,8 +153,8 @@ class Pack:
         self._keep({name: tensor[rest] for name, tensor in self._rows.items()})
 
     def _keep(self, rows: Row) -> None:
-        """Hold the rows of the members and, where the step is compiled for so many, copies of the first behind them."""
-        empty = self.capacity - len(self.members)
+        """Hold the rows of the members, and copies of the first one behind them up to the next step of the ladder."""
+        empty = self.capacity - len(self.members) if self.members else 0
         if empty:
             rows = {
                 name: torch.cat([tensor, tensor[:1].expand(empty, *tensor.shape[1:])]) for name, tensor in rows.items()
@@ -161,11 +163,9 @@ class Pack:
 
     @property
     def capacity(self) -> int:
-        """Rows that an epoch trains: as many as there are members, or the next step of a ladder."""
-        count = len(self.members)
-        if not self._compiles or not count:
-            return count
-        return next((step for step in LADDER if step >= count), -(-count // LADDER[-1]) * LADDER[-1])
+        """Rows that an epoch trains: the next step of a ladder from the number of members."""
+        count, ladder = len(self.members), COMPILED if self._compiles else LADDER
+        return next((step for step in ladder if step >= count), -(-count // ladder[-1]) * ladder[-1])
 
     @property
     def _trained(self) -> list[Member]:

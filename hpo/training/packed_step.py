@@ -129,7 +129,10 @@ class MemberStep:
         scores_KN = self.scores(rows, x_N)
         found = {"val_loss": vmap(self._loss, (0, None, 0))(scores_KN, y_N, now.under("loss"))}
         for name, metric in data.metrics.items():
-            found[f"val_{name}"] = vmap(metric.value, (0, None))(scores_KN, y_N)
+            if metric.packable:
+                found[f"val_{name}"] = vmap(metric.value, (0, None))(scores_KN, y_N)
+            else:
+                found[f"val_{name}"] = torch.stack([metric.value(scores_N, y_N) for scores_N in scores_KN])
         return found
 
     def scores(self, rows: Row, x_N: Tensor) -> Tensor:

@@ -46,6 +46,10 @@ class Place(ABC):
         """A file's content. Raises FileNotFoundError where there is none."""
 
     @abstractmethod
+    def start(self, name: str, size: int) -> bytes:
+        """The first bytes of a file, at most `size`. Raises FileNotFoundError where there is none."""
+
+    @abstractmethod
     def names(self) -> list[str]:
         """What lies there; nothing where there is no folder yet."""
 
@@ -90,6 +94,11 @@ class LocalPlace(Place):
     def read(self, name: str) -> BinaryIO:
         """See Place."""
         return open(self.folder / name, "rb")
+
+    def start(self, name: str, size: int) -> bytes:
+        """See Place."""
+        with self.read(name) as file:
+            return file.read(size)
 
     def names(self) -> list[str]:
         """See Place."""
@@ -153,6 +162,10 @@ class RemotePlace(Place):
     def read(self, name: str) -> BinaryIO:
         """See Place."""
         return io.BytesIO(self._do(lambda store, folder: store.cat_file(f"{folder}/{name}")))
+
+    def start(self, name: str, size: int) -> bytes:
+        """See Place."""
+        return self._do(lambda store, folder: bytes(store.cat_file(f"{folder}/{name}", start=0, end=size)))
 
     def names(self) -> list[str]:
         """See Place."""

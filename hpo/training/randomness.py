@@ -34,11 +34,15 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 def scrambled(x: Any, key: int | Tensor = 0) -> Any:
     """32 bits to 32 bits, one to one for each key, every bit hanging on all of them; Python ints or int64 tensors."""
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D + key) & _LOW
-    x = x ^ (x >> 15)
-    x = (x * 0x45D9F3B) & _LOW
-    return x ^ (x >> 16)
+    x = x ^ (x >> 16)  # a tensor of its own, on which the rest works in place: a large one is slow to allocate
+    x *= 0x7FEB352D
+    x += key
+    x &= _LOW
+    x ^= x >> 15
+    x *= 0x45D9F3B
+    x &= _LOW
+    x ^= x >> 16
+    return x
 
 
 def keys(seed: int | Tensor, *parts: int | Tensor) -> tuple[int | Tensor, int | Tensor]:

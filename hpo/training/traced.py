@@ -21,7 +21,7 @@ from hpo.training.packed_rules import Row
 Step = Callable[[Row, Tensor, Tensor, Numbers, Mapping[str, Tensor]], tuple[Tensor, Row]]
 """(rows, inputs, targets, what members differ in, the optimizer's constants) -> losses, what of the rows is another."""
 
-AFTER = 40
+AFTER = 100
 """Steps of one form after which it is traced: by then tracing costs no more than it has saved twice over."""
 MOST = 8
 

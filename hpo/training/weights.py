@@ -1,22 +1,31 @@
-"""A trained network as one file: safetensors, which can run no code, with the model's section of the config inside."""
+"""A trained network as one file: safetensors, which can run no code, with the model's section of the config inside.
+
+Where this process has a key the file is encrypted (`hpo.encryption`).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hpo.encryption import HEAD, current, encrypting, is_encrypted, opened
 from hpo.errors import UserError
 from hpo.schema import check
 from hpo.tasks import Task
 from hpo.training.config import TrainingConfig
 from hpo.training.tracked import TrackedConfig
+from hpo.whole_file import whole_file
 
 _MODEL = "hpo.model"
+_BLOCK = 2**20  # bytes copied at once
 
 
 def model_section(config: TrainingConfig) -> dict[str, Any]:
@@ -26,25 +35,50 @@ def model_section(config: TrainingConfig) -> dict[str, Any]:
 
 
 def save_weights(net: nn.Module, model: Mapping[str, Any], path: Path) -> None:
-    """Write weights and buffers of `net`, and the section `model` that it was built from. Raises OSError."""
-    from safetensors.torch import save_model
+    """Write weights and buffers of `net`, and the section `model` that it was built from.
 
-    save_model(net, str(path), {_MODEL: json.dumps(dict(model))})
+    Raises OSError, and UserError for a key that cannot be used.
+    """
+    from safetensors.torch import save, save_model
+
+    metadata = {_MODEL: json.dumps(dict(model))}
+    if current() is None:
+        save_model(net, str(path), metadata)
+        return
+    content = save(_each_once(net), metadata)  # save_model takes a path only, and no disk may see this
+    with whole_file(path, "--output") as file, encrypting(file) as stream:
+        stream.write(content)
+
+
+def _each_once(net: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers of `net`, a tensor with several names under its first, as `load_model` takes them."""
+    found: dict[tuple[Any, ...], tuple[str, Tensor]] = {}
+    for name, tensor in net.state_dict().items():
+        place = tensor.data_ptr() or name, tensor.shape, tensor.stride()
+        found.setdefault(place, (name, tensor.contiguous()))
+    return dict(found.values())
 
 
 def load_network(path: Path, task: Task, key: str) -> nn.Module:
     """The network that `save_weights` wrote, built for `task`, on the CPU.
 
-    Raises UserError, beginning with `key`, for a file of another kind, or a network that does not fit.
+    Raises UserError, beginning with `key`, for a file of another kind, one that is encrypted and cannot be opened, or a
+    network that does not fit.
     """
+    with _readable(path, key) as plain_path:
+        return _load(plain_path, path, task, key)
+
+
+def _load(plain_path: str, path: Path, task: Task, key: str) -> nn.Module:
+    """The network in `plain_path`, which stands for `path` in sentences."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_model
 
     try:
-        with safe_open(str(path), "pt") as file:
+        with safe_open(plain_path, "pt") as file:
             written = (file.metadata() or {}).get(_MODEL)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{key}: {path} cannot be read as safetensors: {error}") from None
+        raise _unreadable(path, key, error) from None
     if written is None:
         raise UserError(
             f"{key}: {path} does not say which model it is of; it must be written by `hpo train`",
@@ -52,12 +86,41 @@ def load_network(path: Path, task: Task, key: str) -> nn.Module:
         )
     net = build_model(json.loads(written), task)
     try:
-        load_model(net, str(path))
+        load_model(net, plain_path)
     except RuntimeError as error:
         raise UserError(
             f"{key}: {path} holds other weights than its model has: {' '.join(str(error).split())}"
         ) from None
     return net
+
+
+@contextmanager
+def _readable(path: Path, key: str) -> Iterator[str]:
+    """A path at which the file lies unencrypted within the block: its own, or one in memory."""
+    try:
+        with path.open("rb") as file:
+            encrypted = is_encrypted(file.read(HEAD))
+    except OSError as error:
+        raise _unreadable(path, key, error) from None
+    if not encrypted:
+        yield str(path)
+        return
+    with _in_memory() as (plain, plain_path):
+        with path.open("rb") as file:
+            shutil.copyfileobj(opened(file, f"{key}: {path}"), plain, _BLOCK)
+        plain.flush()
+        yield plain_path
+
+
+def _unreadable(path: Path, key: str, error: Exception) -> UserError:
+    return UserError(f"{key}: {path} cannot be read as safetensors: {error}")
+
+
+@contextmanager
+def _in_memory() -> Iterator[tuple[BinaryIO, str]]:
+    """A file in memory, for safetensors, which takes nothing but paths: no disk sees what it holds. And its path."""
+    with os.fdopen(os.memfd_create("hpo"), "w+b") as file:
+        yield file, f"/proc/self/fd/{file.fileno()}"
 
 
 def build_model(section: Mapping[str, Any], task: Task) -> nn.Module:

@@ -13,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpo import __version__
+from hpo.encryption import Key
 from hpo.errors import HpoError, mask
 from hpo.loader import Reference, run_file
 from hpo.search.coordinator import Coordinator
@@ -66,10 +67,12 @@ class CoordinatorActor:
         beginning: Beginning,
         files: TrialFiles,
         plugins: Sequence[Reference] = (),
+        key: Key | None = None,
     ) -> None:
         # Ctrl-C in a terminal reaches every process of its group; only the driver decides what it means
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._given = (packed_plan, source, beginning, files, plugins)
+        self._key = key
         self._places: dict[str, SlotPlace] = {}
         self._fault: Exception | None = None
 
@@ -98,8 +101,11 @@ class CoordinatorActor:
         """Numbers of the trials that a dead run or coordinator left, which go on in this one."""
         return self._coordinator.adopted
 
-    def enter(self, slot: str, place: SlotPlace) -> None:
-        """A slot has started at `place`. Another version of hpo there would speak another language: the sweep ends."""
+    def enter(self, slot: str, place: SlotPlace) -> Key | None:
+        """A slot has started at `place`; the key it encrypts with.
+
+        Another version of hpo there would speak another language: the sweep ends.
+        """
         self._places[slot] = place
         if place.version != __version__:
             self._coordinator.fail(
@@ -107,6 +113,7 @@ class CoordinatorActor:
             )
         self._coordinator.open_slot(slot)
         self._note_slot(slot, "started")
+        return self._key
 
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
@@ -208,6 +215,6 @@ def coordinators(plan: RunPlan, tenure: Tenure | None) -> Start:
         else:
             source = plan.source if tenure is None else plan.source.under(tenure.advance())
             beginning = Beginning(max(seconds, plan.seconds), death=death)
-        return placed.remote(packed, source, beginning, plan.files, plan.plugins)
+        return placed.remote(packed, source, beginning, plan.files, plan.plugins, plan.key)
 
     return start

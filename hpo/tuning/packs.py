@@ -13,13 +13,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from hpo.search.messages import Answer, Assignment, Crashed, Finished, News, Released, Remark, Report, Returned, Saving
+from hpo.encryption import Locked
+from hpo.search.messages import Answer, Assignment, Crashed, News, Released, Remark, Report, Returned, Saving
 from hpo.training import Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
 from hpo.training.function import Packing
 from hpo.training.shape import Shape, Unpackable
 from hpo.tuning.rows import fixed_rows, rows_that_pay
-from hpo.tuning.trainer import Told, Trainer, one_line
+from hpo.tuning.trainer import Told, Trainer, finished, one_line
 from hpo.tuning.trial_log import pack_log, trial_log
 
 if TYPE_CHECKING:
@@ -31,20 +32,23 @@ _IN_A_PACK = "# trains in a pack: what its members print from here on stands in 
 
 @dataclass(eq=False)
 class _Row:
-    """A trial in a pack. may_save: what the coordinator answered to the last Saving."""
+    """A trial in a pack. may_save: what the coordinator answered to the last Saving. leads: as `finished` says."""
 
     given: Assignment
     shape: Shape
     store: TrialCheckpoints
     told: Told
     may_save: bool = False
+    leads: bool = False
     verdicts: deque[Verdict] = field(default_factory=deque)
     member: Member = field(init=False)
 
     def reports(self) -> list[News]:
         """What its trial was not told yet, for the coordinator."""
         said: list[News] = []
+        lead = self.given.lead
         for step, metrics in self.member.unreported:
+            self.leads = self.leads or (lead is not None and lead.is_beaten(metrics))
             said += self.told.news()
             said.append(Report(self.given.number, self.given.attempt, step, metrics, self.told.saved(), packed=True))
         return said
@@ -74,6 +78,7 @@ class Packs:
         self._most: int | None = None  # trials at once; not known before the first one has shown its shape
         self._halved: int | None = None
         self._share = 1
+        self._freed = False  # a row, since the last exchange that could have filled it
         self._said: set[str] = set()
         self._blaming = False
 
@@ -83,7 +88,7 @@ class Packs:
             self._epoch(shape)
         self._save([row for row in self._rows if row.member.checkpoint_due and row.member.diverged is None])
         answer = self._speak()
-        while answer.assignments or (self._trainer.news and not answer.refused):
+        while answer.assignments or ((self._trainer.news or self._freed) and not answer.refused):
             self._seat(answer.assignments)
             answer = self._speak()
         return answer
@@ -147,6 +152,7 @@ class Packs:
                 self._leave(row)
             elif reports:
                 said.append((row, reports))
+        self._freed = False
         before = sum(isinstance(item, Report | Saving) for item in self._trainer.news)
         answer = self._trainer.exchange(self._free, *(item for _, news in said for item in news))
         self._share = answer.share
@@ -169,8 +175,7 @@ class Packs:
         given, verdict = row.given, row.member.trial.verdict
         if verdict is Verdict.GO_ON:
             row.store.settle()  # no report comes any more
-            unread = tuple(path for path in row.member.run.unread if path in given.params)
-            self._tell_end(row, Finished(given.number, given.attempt, unread=unread))
+            self._tell_end(row, finished(given, self._packing.ended(given.params, row.member), row.leads))
         elif verdict is Verdict.PUT_BACK:
             self._tell_end(row, Released(given.number, given.attempt))
         self._leave(row)
@@ -200,6 +205,7 @@ class Packs:
 
     def _forget(self, row: _Row) -> None:
         self._rows.remove(row)
+        self._freed = True
         self._trainer.holds.discard(row.given.number)
 
     def _abandon(self) -> None:
@@ -231,6 +237,8 @@ class Packs:
                 if self._most == 1:
                     return False
                 self._rows.append(self._seated(given, config, shape))
+            except Locked:  # held against the key, not against the trial
+                raise
             except Unpackable as error:
                 self.warn(f"not packed, each such trial trains by itself: {error}")
                 return False

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from hpo.training import Trial, Verdict
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
 
 MOST = 64
+FEWEST = 4  # trials that are tried in a pack: its step costs about as much as three of one network
 SOLO_STEPS = 4  # of an epoch of the measurement
 SOLO_SECONDS = 0.03  # for as long solo steps are measured
 SLOW_STEP = 0.008  # seconds: on a CPU such a step is arithmetic, which packs do not save
-PACK_SECONDS = 0.1  # for an epoch of a pack, if it gains nothing
+PACK_STEPS = 12  # of an epoch of the pack that is measured
+PACK_EPOCHS = 5  # within the first ones is done what is done once, such as tracing the step
+PACK_SECONDS = 0.4  # for such an epoch, if the pack gains nothing
 GAIN = 1.15  # what a pack must train more: it also costs memory, and learning later from what others gave
+HOPELESS = 1.5  # times as long as the steps take one by one: no epoch after the first will make up for it
 SHAPES = 3  # that are measured in one process; the others are taken to be like the last
 
 RowsFor = Callable[[Packing, "TrainingConfig", int], int]
@@ -33,7 +38,12 @@ RowsFor = Callable[[Packing, "TrainingConfig", int], int]
 
 def fixed_rows(rows: int) -> RowsFor:
     """The same for every shape."""
-    return lambda packing, config, share: rows
+
+    def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
+        del packing, config, share
+        return rows
+
+    return rows_for
 
 
 def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
@@ -46,8 +56,8 @@ def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
     def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
         shape = packing.shape(config)
         if shape not in known:
-            if min(share, MOST) < 2:
-                return 1  # and not for ever
+            if share < FEWEST:
+                return 1  # and not for ever: the share may grow
             last = next(reversed(known.values()), None)
             measured_enough = last is not None and len(known) >= SHAPES
             known[shape] = last if last and measured_enough else _measure(packing, config, min(share, MOST), note)
@@ -80,33 +90,46 @@ def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, 
     step = _solo(_on_few(packing, config, SOLO_STEPS), config)
     if packing.device == "cpu" and step > SLOW_STEP:
         return 1 / step, 0.0
-    few = _on_few(packing, config, min(max(int(PACK_SECONDS / (step * rows)), 2), 16))
-    pack = few.start(config)
+    few = _on_few(packing, config, PACK_STEPS)
+    rows = min(rows, max(int(PACK_SECONDS / (PACK_STEPS * step)), FEWEST))
+    clock, pack = _clock(packing), few.start(config)
     for seed in range(rows):
         pack.admit(config.model_copy(update={"seed": seed}), Trial(seed, seed, _go_on))
-    times = []
-    for _ in range(3):  # the first does what is done once
-        began = time.perf_counter()
+    member_steps = rows * _steps(few.task, config)
+    fastest = math.inf
+    for _ in range(PACK_EPOCHS):
+        began = clock()
         pack.epoch()
-        times.append(time.perf_counter() - began)
-    return 1 / step, rows * _steps(few.task, config) / min(times)
+        fastest = min(fastest, clock() - began)
+        if fastest > PACK_SECONDS and fastest > HOPELESS * step * member_steps:
+            break
+    return 1 / step, member_steps / fastest
 
 
 def _solo(packing: Packing, config: TrainingConfig) -> float:
     """Seconds of a step."""
     from hpo.training.loop import train_task
 
+    clock = _clock(packing)
     moments: list[float] = []
 
     def send(step: int, metrics: Mapping[str, float]) -> Verdict:
         del step, metrics
-        moments.append(time.perf_counter())
+        moments.append(clock())
         enough = len(moments) > 2 and moments[-1] - moments[0] > SOLO_SECONDS
         return Verdict.PRUNED if enough else Verdict.GO_ON
 
     train_task(config, packing.task, Trial(0, 0, send), packing.device)
-    epoch = min(after - before for before, after in zip(moments, moments[1:], strict=False))
+    epoch = min(after - before for before, after in pairwise(moments))
     return epoch / _steps(packing.task, config)
+
+
+def _clock(packing: Packing) -> Callable[[], float]:
+    """Seconds; of this thread alone where it does all the work, since other slots' measuring would slow it down."""
+    import torch
+
+    alone = packing.device == "cpu" and torch.get_num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
 
 
 def _go_on(step: int, metrics: Mapping[str, float]) -> Verdict:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from hpo.encryption import Key
 from hpo.errors import HpoError, Interrupted, SweepFailed
 from hpo.search.messages import DONE, Snapshot
 from hpo.search.plan import Rows, SearchPlan
@@ -35,7 +36,9 @@ class RunPlan:
     """A run as data.
 
     source: opens the study in the coordinator's process. seconds: of earlier runs. events: kind and sentence of what
-    was done until now. pack: how many trials a slot trains at once. plugins: loaded in the coordinator's process before the plan.
+    was done until now. pack: how many trials a slot trains at once. plugins: loaded in the coordinator's process before
+    the plan. key: what slots encrypt with; the coordinator hands it to them, since Tune writes what it hands to a slot
+    to the disk.
     """
 
     search: SearchPlan
@@ -48,6 +51,7 @@ class RunPlan:
     isolate: bool = False
     pack: Rows = "off"
     plugins: Sequence[Any] = ()
+    key: Key | None = None
 
 
 class Signals:

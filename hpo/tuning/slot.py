@@ -15,7 +15,8 @@ from typing import Any
 import ray
 from ray import tune
 
-from hpo import __version__
+from hpo import __version__, encryption
+from hpo.encryption import Key, Locked
 from hpo.errors import HpoError
 from hpo.search.messages import Answer, News
 from hpo.search.plan import Rows
@@ -63,7 +64,14 @@ class Slot(tune.Trainable):
         place = SlotPlace(context.get_node_id(), context.current_actor, __version__)
         entered = self._coordinator.enter.remote(self._slot, place)
         self._run = self._load()
-        ray.get(entered)
+        self._take_key(ray.get(entered))
+
+    def _take_key(self, key: Key | None) -> None:
+        try:
+            encryption.use(key)
+        except HpoError as error:  # a node without the package
+            ray.get(self._coordinator.fail.remote(f"node {ray.get_runtime_context().get_node_id()[:8]}: {error}"))
+            self._run = self._packs = None
 
     def _load(self) -> TrainingFunction | None:
         import torch
@@ -71,8 +79,8 @@ class Slot(tune.Trainable):
         torch.set_num_threads(self._work.threads)
         job, device, pack = self._work.job, self._work.device, self._work.pack
         try:
-            packing = job.packing(device) if pack != "off" else None
-            if packing is None:
+            packing = None if pack == "off" else job.packing(device)
+            if pack == "off" or packing is None:
                 return job.load(device)
         except HpoError as error:
             ray.get(self._coordinator.fail.remote(str(error)))
@@ -86,6 +94,9 @@ class Slot(tune.Trainable):
             return self._slice()
         except ray.exceptions.RayError:
             raise  # the coordinator is gone, and this slot with it
+        except Locked as error:  # its trial is put back: to start it anew would throw away what another key opens
+            ray.get(self._coordinator.fail.remote(str(error)))
+            return {"value": 0.0, "done": True}
         except Exception as error:  # a fault of ours ends the sweep with its words, not in a loop of dying slots
             traceback.print_exc()
             ray.get(self._coordinator.fail.remote(f"a slot failed: {one_line(error)}"))

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hpo.encryption import Locked
 from hpo.errors import mask
 from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
 from hpo.training import Diverged, Stopped, Trial, Verdict
@@ -46,7 +47,10 @@ class Trainer:
         return answer
 
     def train(self, run: TrainingFunction, given: Assignment) -> News:
-        """One trial from start to end; its end, which is told at the next exchange."""
+        """One trial from start to end; its end, which is told at the next exchange.
+
+        Raises Locked when what it needs is encrypted and cannot be opened here.
+        """
         saving = Saving(given.number, given.attempt)
         store = TrialCheckpoints(self.place, given.number, given.attempt, lambda: self._is_settled(saving))
         told = Told(given, store)
@@ -106,12 +110,19 @@ def _outcome(run: TrainingFunction, trial: Trial, given: Assignment, leads: Call
         return Released(given.number, given.attempt)
     except Diverged as error:  # the same seed diverges again
         return Crashed(given.number, given.attempt, str(error), retryable=False)
+    except Locked:  # held against the key, not against the trial
+        raise
     except Exception as error:
         traceback.print_exc()
         return Crashed(given.number, given.attempt, one_line(error))
     if trial.verdict is not Verdict.GO_ON:
         return Released(given.number, given.attempt)
-    by_class = _by_class(ended) if leads() else None
+    return finished(given, ended, leads())
+
+
+def finished(given: Assignment, ended: Ended, leads: bool) -> Finished:
+    """A training that came to its end. leads: whether a report of it beat all before, so that it may be the winner."""
+    by_class = _by_class(ended) if leads else None
     return Finished(given.number, given.attempt, ended.metrics, ended.unread, by_class)
 
 

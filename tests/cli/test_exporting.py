@@ -1,7 +1,8 @@
-"""`hpo export` and `hpo train`: what is printed, where, and which files are refused with which sentence."""
+"""`hpo export`, `train` and `decrypt`: what is printed, where, and which files are refused with which sentence."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
@@ -215,3 +216,33 @@ def test_a_report_is_written_where_it_is_asked_for(hpo: Hpo, digits: tuple[Launc
     counts = winner.user_attrs["by_class"]["confusion"]  # as a plain Optuna reads it
     right = sum(row[number] for number, row in enumerate(counts))
     assert right / sum(map(sum, counts)) == pytest.approx(winner.value, abs=1e-6)
+
+
+def test_an_encrypted_export_is_trained_with_its_key_and_decrypted_to_what_it_was(
+    hpo: Hpo, best: Path, digits: tuple[Launcher, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_ENCRYPTION_KEY", base64.b64encode(bytes(range(32))).decode())
+    path, plain = tmp_path / "best.yaml", tmp_path / "plain.yaml"
+    assert hpo("export", "digits", "-o", path, "--storage", digits[0].url).code == 0
+    assert path.read_bytes().startswith(b"hpo-encrypted 1\n")
+    assert hpo("train", path, "epochs=1").code == 0
+    done = hpo("decrypt", path, "-o", plain)
+    assert (done.code, done.out, done.err) == (0, f"{plain}\n", "")
+    assert plain.read_text() == best.read_text()
+
+    refused = {
+        hpo("decrypt", plain, "-o", path): f"error: {plain} is not encrypted\n",
+        hpo("decrypt", tmp_path, "-o", plain): f"error: {tmp_path} cannot be read: Is a directory\n",
+        hpo(
+            "decrypt", path, "-o", tmp_path / "a" / "b"
+        ): f"error: --output: {tmp_path}/a/b cannot be written: No such ",
+    }
+    monkeypatch.delenv("HPO_ENCRYPTION_KEY")
+    refused |= {
+        hpo("decrypt", path, "-o", plain): f"error: {path} is encrypted, and there is no key; set HPO_ENCRYPTION_KEY",
+        hpo("train", path): f"error: {path} is encrypted, and there is no key; set HPO_ENCRYPTION_KEY",
+    }
+    for done, sentence in refused.items():
+        assert done.code == 2
+        assert done.err.startswith(sentence)
+    assert plain.read_text() == best.read_text(), "nothing was written"

@@ -75,14 +75,6 @@ KEYS = {
         "checkpoints.num_to_keep: not a key of checkpoints; write keep",
     ),
     "a key that comes later": (sweep("constraints: []"), "unknown key 'constraints'; (allowed: base, budget, "),
-    "a pack of a loop": (
-        sweep("train: marks.py:train", "pack: 4", without="task"),
-        "pack: a loop of your own trains one trial at a time; write off or auto, found 4",
-    ),
-    "a pack in a process for each": (
-        sweep("trial: {isolate: true}", "pack: 4"),
-        "pack: trial.isolate gives each trial a process; write off or auto, found 4",
-    ),
     "a repeated key": (sweep("seed: 1", "seed: 2"), "sweep.yaml, line 7: seed: this key stands here twice; keep one"),
     "repeated as dotted": (sweep("budget.trials: 5"), "budget.trials: given twice; keep one"),
     "repeated in space": (
@@ -154,8 +146,6 @@ VALUES = {
     "a number as name": (sweep(name="name: 12"), "name: should be a valid string, found 12"),
     "no slots": (sweep("concurrency: 0"), "concurrency: must be a whole number from 1, or auto, found 0"),
     "many slots": (sweep("concurrency: many"), "concurrency: must be a whole number from 1, or auto, found 'many'"),
-    "no rows": (sweep("pack: 0"), "pack: must be a whole number from 1, auto or off, found 0"),
-    "a pack switched on": (sweep("pack: true"), "pack: must be a whole number from 1, auto or off, found True"),
     "no CPUs": (sweep("trial: {cpus: 0}"), "trial.cpus: should be greater than 0, found 0"),
     "endless CPUs": (sweep("trial: {cpus: .inf}"), "trial.cpus: should be a finite number, found inf"),
     "a word for true": (sweep("trial: {isolate: yes}"), "trial.isolate: should be a valid boolean, found 'yes'"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 from hpo.errors import UserError
 from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile
-from hpo.training.checkpoint import TrialCheckpoints, read_name
+from hpo.training.checkpoint import TrialCheckpoints, check_opens, read_name
 from hpo.training.places import LocalPlace, Place, RemotePlace
 
 
@@ -218,3 +220,78 @@ def test_a_place_that_cannot_be_read_starts_the_trial_at_its_beginning(
 )
 def test_only_a_checkpoints_file_has_its_name(name: str, read: tuple[int, int] | None) -> None:
     assert read_name(name) == read
+
+
+# ---------------------------------------------------------------------------------------------------- encrypted
+
+
+def a_key() -> str:
+    return base64.b64encode(os.urandom(32)).decode()
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> str:
+    text = a_key()
+    monkeypatch.setenv("HPO_ENCRYPTION_KEY", text)
+    return text
+
+
+def test_a_checkpoint_is_encrypted_and_what_was_saved_comes_back(
+    place: Place, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {
+        "net": {"w": torch.randn(300_000), "b": torch.arange(3, dtype=torch.bfloat16)},
+        "epoch": 3,
+        "who": "Ada Lovelace",
+    }
+    attempt(place, 7, 1).save(state, 3)
+    with place.read("7.1.pt") as file:
+        written = file.read()
+    assert written.startswith(b"hpo-encrypted 1\n")
+    assert b"Ada Lovelace" not in written
+    assert state["net"]["w"].numpy().tobytes()[:64] not in written
+    assert not [name for name in place.names() if name != "7.1.pt"]
+    found = attempt(place, 7, 2).load()
+    assert found is not None
+    assert torch.equal(found["net"]["w"], state["net"]["w"])
+    assert torch.equal(found["net"]["b"], state["net"]["b"])
+    assert (found["epoch"], found["who"]) == (3, "Ada Lovelace")
+
+
+def test_a_checkpoint_from_before_there_was_a_key_is_gone_on_from(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(place, 7, 1).save({"epoch": 3}, 3)
+    monkeypatch.setenv("HPO_ENCRYPTION_KEY", a_key())
+    second = attempt(place, 7, 2)
+    assert second.load() == {"epoch": 3}
+    second.save({"epoch": 4}, 4)
+    assert place.names() == ["7.2.pt"]
+    assert place.start("7.2.pt", 13) == b"hpo-encrypted"
+
+
+@pytest.mark.parametrize("wrong", ["another", "none", "altered"])
+def test_a_checkpoint_that_cannot_be_opened_is_not_started_without(
+    place: Place, key: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(place, 7, 1).save({"epoch": 3}, 3)
+    with place.read("7.1.pt") as file:
+        written = file.read()
+    if wrong == "altered":
+        place.write("7.1.pt", lambda stream: stream.write(written[:-1]))
+    elif wrong == "another":
+        monkeypatch.setenv("HPO_ENCRYPTION_KEY", a_key())
+    else:
+        monkeypatch.delenv("HPO_ENCRYPTION_KEY")
+    second = attempt(place, 7, 2)
+    with pytest.raises(UserError, match=rf"^{re.escape(place.shown('7.1.pt'))} (is encrypted|was altered)") as caught:
+        Answers().trial(second, number=7).resume_from  # noqa: B018
+    assert "\n" not in str(caught.value)
+    assert key not in str(caught.value)
+    assert place.names() == ["7.1.pt"]
+    if wrong == "altered":
+        check_opens(place, {7})  # its start is as it was
+    else:
+        check_opens(place, {17})
+        with pytest.raises(UserError, match=r"^checkpoints: trial 7 cannot go on: .*7\.1\.pt is encrypted"):
+            check_opens(place, {7, 17})

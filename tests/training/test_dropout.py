@@ -247,6 +247,30 @@ def test_a_schedule_cannot_move_native_dropout() -> None:
         check(TrainingConfig, raw)
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_both_passes_of_sam_drop_the_same(pieces: int, digits: Task) -> None:
+    seen: list[tuple[float, ...]] = []
+
+    class Watch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.head = nn.Dropout(0.5), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                seen.append(tuple(self.drop(torch.ones(500)).tolist()))
+            return self.head(x.flatten(1))
+
+    task = Task(digits.train, digits.val, model=lambda read: Watch())
+    raw = {"regularization.sam": 0.05, "epochs": 1, "batch_size": 256, "accumulate": pieces}
+    train_task(check(OwnModelConfig, raw), task, Answers().trial(), "cpu")
+    steps = [seen[first : first + 2 * pieces] for first in range(0, len(seen), 2 * pieces)]
+    assert len(steps) == 5
+    for masks in steps:
+        assert masks[:pieces] == masks[pieces:]
+    assert len(set(seen)) == 5 * pieces, "those of other steps and pieces are others"
+
+
 @pytest.mark.parametrize("native", [False, True])
 def test_either_dropout_is_the_same_after_a_stop(native: bool, digits: Task, tmp_path: Path) -> None:
     config = check(TrainingConfig, {PATH: 0.4, "native_dropout": native, "epochs": 3, "batch_size": 128})

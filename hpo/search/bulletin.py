@@ -1,0 +1,62 @@
+"""What whoever watches a run is to hear of, each thing once: trials that ended, and warnings."""
+
+from __future__ import annotations
+
+from hpo.search.messages import Checkpointed, Finished, Remark, TrialEnd
+from hpo.search.plan import SearchPlan
+
+
+class Bulletin:
+    """Collects what is new until it is taken. ended_in_run: how many trials have ended so far."""
+
+    def __init__(self, plan: SearchPlan) -> None:
+        self._plan = plan
+        self._ended: list[TrialEnd] = []
+        self._warnings: list[str] = []
+        self._remarks: set[str] = set()
+        self._read_checked = False
+        self._trouble_told = False
+        self.ended_in_run = 0
+
+    def take(self) -> tuple[tuple[TrialEnd, ...], tuple[str, ...]]:
+        """The trials that ended, and the warnings, since this was last asked."""
+        ended, self._ended = tuple(self._ended), []
+        warnings, self._warnings = tuple(self._warnings), []
+        return ended, warnings
+
+    def end(self, end: TrialEnd) -> None:
+        """A trial has ended."""
+        self._ended.append(end)
+        self.ended_in_run += 1
+
+    def remark(self, said: Remark) -> bool:
+        """Whether it is new: several slots find the same out."""
+        if said.text in self._remarks:
+            return False
+        self._remarks.add(said.text)
+        if said.warning:
+            self._warnings.append(said.text)
+        return True
+
+    def trouble(self, item: Checkpointed) -> None:
+        """Perhaps a checkpoint could not be written; the first one is told."""
+        if item.trouble is not None and not self._trouble_told:
+            self._trouble_told = True
+            self._warnings.append(f"a checkpoint of trial {item.number} was not written, it goes on: {item.trouble}")
+
+    def unread(self, item: Finished) -> str | None:
+        """Why the sweep is to fail, if it is: the first COMPLETE trial shows whether every parameter is read.
+
+        One that went on from a checkpoint, perhaps its last, shows nothing: it need not have read what it once did.
+        """
+        if self._read_checked or item.attempt > 1:
+            return None
+        self._read_checked = True
+        conditional = self._plan.space.conditional() if item.unread else set()
+        fault = None
+        for name in item.unread:
+            if name in conditional or not self._plan.unread_ends:
+                self._warnings.append(f"space.{name}: trial {item.number} never read it")
+            else:
+                fault = fault or f"space.{name}: the training function never read this parameter from its config"
+        return fault
