@@ -184,6 +184,7 @@ class Run:
         }
 
     def train(self, last: int) -> None:
+        """Train and report until `last` epochs are done, or until a report is answered with an end."""
         history, trial = self.history, self.trial
         # reports may have been lost with the process that saved their epochs; one that was not is harmless
         self.curves.react(history.reports, history.epoch * self.steps)
@@ -247,6 +248,7 @@ class Run:
             raise Diverged(self.history.epoch + 1, "train_loss", train_loss, f" (batch {batch} of {self.steps})")
 
     def save(self) -> None:
+        """Save all that changes as the trial's checkpoint."""
         parts = {name: part.state_dict() for name, part in self.state.items()}
         self.trial.checkpoint({**parts, "config": self.config.model_dump(mode="json")})
 
