@@ -184,7 +184,7 @@ class Run:
         }
 
     def train(self, last: int) -> None:
-        """Train until epoch `last`, or an answer that ends it; each epoch is reported."""
+        """Train and report until `last` epochs are done, or until a report is answered with an end."""
         history, trial = self.history, self.trial
         # reports may have been lost with the process that saved their epochs; one that was not is harmless
         self.curves.react(history.reports, history.epoch * self.steps)
@@ -248,7 +248,7 @@ class Run:
             raise Diverged(self.history.epoch + 1, "train_loss", train_loss, f" (batch {batch} of {self.steps})")
 
     def save(self) -> None:
-        """Hand the trial all that a resumed run needs."""
+        """Save all that changes as the trial's checkpoint."""
         parts = {name: part.state_dict() for name, part in self.state.items()}
         self.trial.checkpoint({**parts, "config": self.config.model_dump(mode="json")})
 
