@@ -71,6 +71,7 @@ def launch(
 
 def resume(
     name: o.Name,
+    overrides: o.FreeOverrides = None,
     trials: o.Trials = None,
     time: o.Time = None,
     storage: o.Storage = None,
@@ -90,7 +91,7 @@ def resume(
         study = resume_study(
             name,
             storage=storage,
-            overrides=_flags(trials=trials, time=time, concurrency=concurrency),
+            overrides=[*(overrides or ()), *_flags(trials=trials, time=time, concurrency=concurrency)],
             address=address,
             takeover=takeover,
             show=show,
