@@ -149,7 +149,7 @@ def measure(url: str, pruner: str, trials: int) -> dict[str, list[float]]:
     if done.returncode:
         raise SystemExit(f"the sweep failed: {done.stderr}")
     assert len(reported) == 10 * trials, f"{len(reported)} reports of {10 * trials}"
-    return {name: behind(found, reported) for name, found in looks.items()}
+    return {name: behind(looks[name], reported) for name in lookers}
 
 
 def main() -> None:

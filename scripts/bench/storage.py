@@ -23,6 +23,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -273,6 +274,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of TPE's groups
     print(
         f"optuna {optuna.__version__}, Python {platform.python_version()}, {platform.machine()}; ms a trial, wall (CPU)"
     )
