@@ -106,12 +106,16 @@ def better() -> float:
     return -float(next(_falling))
 
 
-def coordinated(storage: StudyStorage, study: optuna.Study, plan: SearchPlan) -> Loop:
-    """What a slot says to the coordinator: each report, and the end with the wish for another trial."""
+def coordinated(stack: ExitStack, storage: StudyStorage, study: optuna.Study, plan: SearchPlan) -> Loop:
+    """What a slot says to the coordinator: each report, and the end with the wish for another trial.
+
+    The last end is told when `stack` is left: a trial that is open would be put back, and asked by the next search.
+    """
     live = LiveStudy(study, plan, storage.flush, batch=storage.batch)
     coordinator = Coordinator(live, plan, {"host": "bench"})
     coordinator.open_slot("a")
     said: list[Any] = []
+    stack.callback(lambda: coordinator.exchange("a", said, 0))
 
     def loop(trials: int) -> None:
         for _ in range(trials):
@@ -179,7 +183,7 @@ def kinds(stack: ExitStack, url: str, name: str, search: Search) -> dict[str, Lo
         for storage in storages
     ]
     loops["hpo"] = plain(studies[0], decide, storages[0].flush)
-    loops["hpo, coordinator"] = coordinated(storages[1], studies[1], plan)
+    loops["hpo, coordinator"] = coordinated(stack, storages[1], studies[1], plan)
     return loops
 
 
