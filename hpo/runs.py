@@ -79,26 +79,37 @@ def resume(
     name: str,
     *,
     storage: str | None = None,
-    overrides: Iterable[tuple[str, Any]] = (),
+    overrides: Iterable[str | tuple[str, Any]] = (),
     address: str | None = None,
     takeover: bool = False,
     show: Show | None = None,
     say: Say | None = None,
 ) -> optuna.Study:
-    """Go on with a study to its budget; no file is needed. overrides: free keys, such as ("budget.trials", 100).
+    """Go on with a study to its budget; no file is needed.
 
-    Raises NotFound for an unknown name, and otherwise like `launch`.
+    overrides: keys that are not part of what the study is, as `trial.timeout=5m` texts or ("budget.trials", 100) pairs.
+
+    Raises NotFound for an unknown name, Refused for another spec, and otherwise like `launch`.
     """
     with opened(name, storage) as (study, _):
         stored = stored_sweep(study)
-    sweep = Sweep.from_dict(_with(stored["keys"], overrides), Path(stored["folder"]))
+    sweep = Sweep.from_dict(_with(stored["keys"], overrides, name), Path(stored["folder"]))
     return launch(sweep, storage=storage, address=address, takeover=takeover, show=show, say=say)
 
 
-def _with(keys: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _with(keys: Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]], name: str) -> dict[str, Any]:
+    """The keys of study `name` with others set. Raises UserError for those that would say another study."""
     from hpo.sweep.reading import with_overrides
 
-    return with_overrides(keys, overrides)
+    changed = with_overrides(keys, overrides)
+    if changed["name"] != name:
+        raise UserError(
+            f"name: study {name!r} is resumed under its own name, found {changed['name']!r}",
+            hint="hpo launch FILE --name NEW makes another study",
+        )
+    if "storage" in changed:
+        raise UserError("storage: where a study that is resumed lies is said by --storage or HPO_STORAGE")
+    return changed
 
 
 @dataclass(frozen=True)
@@ -337,7 +348,7 @@ def _check_same(sweep: Sweep, study: optuna.Study) -> None:
         shown = "\n".join(f"  {line}" for line in differences)
         raise Refused(
             f"study {sweep.name!r} exists with another spec:\n{shown}",
-            hint="--name NEW makes another study, --fresh deletes this one",
+            hint="hpo launch FILE --name NEW makes another study, --fresh deletes this one",
         )
 
 

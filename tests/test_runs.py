@@ -72,7 +72,7 @@ def test_another_spec_under_the_same_name_is_refused_and_shown(
     head, *lines = str(error).splitlines()
     assert head == "study 'loop' exists with another spec:"
     assert f"  {line}" in lines
-    assert error.hint == "--name NEW makes another study, --fresh deletes this one"
+    assert error.hint == "hpo launch FILE --name NEW makes another study, --fresh deletes this one"
     assert said == [f"study 'loop' in {url} (--storage)"]
     assert len(hpo.load_study("loop", url).trials) == 2
 
@@ -111,6 +111,18 @@ def test_resume_takes_only_keys_that_are_sound(url: str) -> None:
         hpo.resume("loop", storage=url, overrides=[("concurrency", "many")])
     with pytest.raises(Refused, match="seed: was 0, now 1"):
         hpo.resume("loop", storage=url, overrides=[("seed", 1)], say=lambda text: None)
+    with pytest.raises(Refused, match=r"base\.rate: was 0\.5, now 0\.25"):
+        hpo.resume("loop", storage=url, overrides=["base.rate=0.25"], say=lambda text: None)
+    with pytest.raises(UserError, match=r"trial\.time: not a key of trial; write timeout"):
+        hpo.resume("loop", storage=url, overrides=["trial.time=5m"])
+
+
+def test_resume_stays_with_its_study(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="name: study 'loop' is resumed under its own name, found 'other'"):
+        hpo.resume("loop", storage=url, overrides=["name=other"])
+    with pytest.raises(UserError, match="storage: where a study that is resumed lies is said by --storage"):
+        hpo.resume("loop", storage=url, overrides=[f"storage=sqlite:///{tmp_path}/other.db"])
+    assert not (tmp_path / "other.db").exists()
 
 
 def test_resume_names_code_that_is_gone(tmp_path: Path, url: str) -> None:

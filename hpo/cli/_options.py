@@ -24,3 +24,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="keys to set, as in base.epochs=5 space.optimizer.lr.high=0.3", metavar="KEY=VALUE"),
 ]
+FreeOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="keys to set that are not part of what the study is, as in trial.timeout=5m failures.retries=1",
+        metavar="KEY=VALUE",
+    ),
+]

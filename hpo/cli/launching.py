@@ -72,6 +72,7 @@ def launch(
 
 def resume(
     name: o.Name,
+    overrides: o.FreeOverrides = None,
     trials: o.Trials = None,
     time: o.Time = None,
     storage: o.Storage = None,
@@ -92,7 +93,10 @@ def resume(
         study = resume_study(
             name,
             storage=storage,
-            overrides=_flags(trials=trials, time=time, concurrency=concurrency, pack=pack),
+            overrides=[
+                *(overrides or ()),
+                *_flags(trials=trials, time=time, concurrency=concurrency, pack=pack),
+            ],
             address=address,
             takeover=takeover,
             show=show,

@@ -140,13 +140,19 @@ def _trials(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[Fr
 
 
 def _fill(connection: sa.Connection, where: sa.ColumnElement[bool], trials: dict[int, FrozenTrial]) -> None:
-    """Parameters, curves, values and attributes of `trials`, which are all that fulfil `where`."""
+    """Parameters, curves, values and attributes of `trials`, which are all that fulfil `where`.
+
+    A few are named by their ids: a join would make PostgreSQL read the whole table for them.
+    """
 
     def rows(cells: Cells) -> Sequence[Any]:
         table = cells.table
         query = sa.select(table.c.trial_id, *(table.c[name] for name in (*cells.keys[1:], *cells.values)))
-        joined = query.select_from(table.join(TRIALS, TRIALS.c.trial_id == table.c.trial_id)).where(where)
-        return connection.execute(joined.order_by(*table.primary_key)).all()
+        if len(trials) <= _CHUNK:
+            query = query.where(table.c.trial_id.in_(trials.keys()))
+        else:
+            query = query.select_from(table.join(TRIALS, TRIALS.c.trial_id == table.c.trial_id)).where(where)
+        return connection.execute(query.order_by(*table.primary_key)).all()
 
     for trial_id, name, internal, text in rows(PARAMS):
         distribution: BaseDistribution = _distribution(text)

@@ -47,6 +47,7 @@ _LOCK_STUDY = sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == sa.bindp
 _NEWER = (
     sa.select(TRIALS.c.trial_id)
     .where(TRIALS.c.study_id == sa.bindparam("study"), TRIALS.c.trial_id > sa.bindparam("last"))
+    .order_by(TRIALS.c.trial_id)  # without it PostgreSQL looks at all trials of the study
     .limit(1)
 )
 _INSERT = sa.insert(TRIALS)

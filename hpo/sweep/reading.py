@@ -126,10 +126,14 @@ def read_override(text: str) -> tuple[str, Any]:
     return path.strip(), yaml12.load(f"value: {value}", f"override {text!r}")["value"]
 
 
-def with_overrides(keys: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """`keys` with dotted paths set. A path follows the keys as they are written, dotted or nested."""
+def with_overrides(keys: Mapping[str, Any], overrides: Iterable[str | tuple[str, Any]]) -> dict[str, Any]:
+    """`keys` with dotted paths set. A path follows the keys as they are written, dotted or nested.
+
+    overrides: `base.epochs=5` texts or (path, value) pairs.
+    """
     changed: dict[str, Any] = _copied(keys)
-    for path, value in overrides:
+    for override in overrides:
+        path, value = read_override(override) if isinstance(override, str) else override
         _set(changed, path.split("."), value, path.split("."))
     return changed
 

@@ -24,7 +24,6 @@ from hpo.sweep.reading import (
     holds_password,
     keep_environment,
     read_file,
-    read_override,
     refuse_foreign,
     with_base_file,
     with_overrides,
@@ -168,8 +167,7 @@ class Sweep(Frozen):
         """Read a YAML file. overrides: `base.epochs=5` texts or (path, value) pairs, set before anything is checked."""
         file = Path(path)
         folder = file.resolve().parent
-        pairs = [read_override(item) if isinstance(item, str) else item for item in overrides]
-        return cls.from_dict(with_overrides(with_base_file(read_file(file), folder), pairs), folder)
+        return cls.from_dict(with_overrides(with_base_file(read_file(file), folder), overrides), folder)
 
     @classmethod
     def from_dict(cls, keys: Mapping[str, Any], folder: Path) -> Sweep:

@@ -24,7 +24,7 @@ from hpo.training.packed_numbers import Numbers
 from hpo.training.packed_rules import Row
 from hpo.training.precision import autocast
 from hpo.training.randomness import Draws
-from hpo.training.rows import RowForm, followings
+from hpo.training.rows import RowForm, averages_of
 from hpo.training.slots import Gradients, Now, Weights, no_bound
 from hpo.training.traced import Step, Traced
 
@@ -41,7 +41,7 @@ class MemberStep:
         self.net, self.slots = run.net, run.slots
         self.masks = Masks(self.device)
         self.autocast = autocast(run.config.precision, self.device)
-        self.averages = followings(run)
+        self.averages = averages_of(run)
         self.scores_as_in_training = False
         """Whether an evaluation must look like a step: torch maps its LSTM over members only where gradients are."""
         self._gradients = vmap(self._gradient, randomness="error")

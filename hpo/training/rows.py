@@ -25,7 +25,7 @@ class RowForm:
         device = run.x_N.device
         self.layout = Layout(run.weights)
         self.rule = PackedRule(run.config.optimizer, run.config.optimizer.terms(run.net), self.layout, device)
-        measured = [average for average in followings(run) if average.norms == "measure"]
+        measured = [average for average in averages_of(run) if average.norms == "measure"]
         if measured and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in run.net.modules()):
             raise Unpackable("regularization.swa: the statistics of batch norms are measured for one network at a time")
 
@@ -35,7 +35,7 @@ class RowForm:
             row = {"weights": self.layout.vector(run.weights)}
             row |= {f"kept.{name}": tensor.detach().clone() for name, tensor in others(run.net, run.weights).items()}
             row |= self.rule.row(run.optimizer.state_dict())
-            for i, average in enumerate(followings(run)):
+            for i, average in enumerate(averages_of(run)):
                 parameters = dict(average.shadow.named_parameters())
                 row[f"average{i}.weights"] = self.layout.vector({name: parameters[name] for name in run.weights})
                 for name, tensor in others(average.shadow, run.weights).items():
@@ -47,7 +47,7 @@ class RowForm:
         """Write a row into a run."""
         self._into(run.net, row, "", run.weights)
         run.optimizer.load_state_dict(self.rule.state(row))
-        for i, average in enumerate(followings(run)):
+        for i, average in enumerate(averages_of(run)):
             self._into(average.shadow, row, f"average{i}.", run.weights)
 
     def _into(self, net: nn.Module, row: Row, begin: str, weights: Mapping[str, Tensor]) -> None:
@@ -64,7 +64,7 @@ def others(net: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**frozen, **dict(net.named_buffers())}
 
 
-def followings(run: Run) -> list[Following]:
+def averages_of(run: Run) -> list[Following]:
     """The averages of a run, the innermost first."""
     found: list[Following] = []
     average = run.slots.average

@@ -27,6 +27,8 @@ _QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a training function finds its files where the sweep was launched
 }
 _STAYS = ["*.db", "*.db-wal", "*.db-shm", "hpo-trials/", ".git/", ".venv/", "__pycache__/"]
+_TOKEN = "RAY_AUTH_MODE"  # Ray reads it; it does not ask for its own token at an address that was written out
+HEARD_WITHIN = 10.0  # seconds
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024
 
 
@@ -69,12 +71,25 @@ def start(address: str | None, folder: Path | None = None) -> None:
             **common,
         )
     else:
+        _check_heard(address)
         try:
             ray.init(address=address, runtime_env=_travelling(folder), **common)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-            raise UserError(f"address: no Ray cluster answers at {address!r}: {_first_line(error)}") from None
+            hint = None if _TOKEN in os.environ else f"{_TOKEN}=token, if the cluster asks for Ray's token"
+            raise UserError(f"address: no Ray cluster answers at {address!r}: {_first_line(error)}", hint) from None
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _check_heard(address: str) -> None:
+    """Raise UserError when nobody listens at HOST:PORT: Ray itself tries for minutes, and prints what it tries."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=HEARD_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"address: no Ray cluster answers at {address!r}: {error}") from None
 
 
 def _travelling(folder: Path | None) -> dict[str, Any]:

@@ -6,8 +6,9 @@
 The coordinator and the storage are the real ones, in this process; slots are calls of `exchange`, each due once a
 second with a report of every member it holds, spread evenly over the second, and the driver's `tick` five times a
 second. A member whose trial is pruned or done gets another one in the same call. A decision's latency counts from the
-moment its report was due, so a coordinator that falls behind shows. Afterwards a stock Optuna reads what is in the
-database. cpu: the share of one core that all of this takes.
+moment its report was due, so a coordinator that falls behind shows. Another process looks all the time how many
+intermediate values the database holds: how late is a report there, counted from the call that brought it? Afterwards a
+stock Optuna reads what is in the database. cpu: the share of one core that all of this takes but the other process.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import heapq
 import json
 import math
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -24,10 +26,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 
 from hpo.holding import this_process
 from hpo.search.coordinator import Coordinator
@@ -37,7 +41,7 @@ from hpo.search.plan import Objective, SearchPlan
 from hpo.search.pruners import pruners
 from hpo.search.samplers import samplers
 from hpo.space import Float, Space
-from hpo.storage import RunFacts, StudyStorage, open_storage
+from hpo.storage import RunFacts, StudyStorage, open_storage, resolve
 from hpo.testing.storage import PostgresServer
 from hpo.training import Verdict
 
@@ -45,11 +49,17 @@ ROWS = 64
 STEPS = 40  # reports of a trial that is not pruned
 TICK = 0.2
 NAME = "pressed"
+LOOK_EVERY = 0.01
+# ids are given in order and never skipped here, and the largest is found at once however many there are
+COUNT = sa.text("SELECT max(trial_intermediate_value_id) FROM trial_intermediate_values")
 
 
 @dataclass
 class Found:
-    """What was measured. Latencies in milliseconds; pending: changes not yet in SQL, after each second."""
+    """What was measured. Latencies in milliseconds; pending: changes not yet in SQL, after each second.
+
+    late: until a report was seen in SQL.
+    """
 
     database: str
     members: int
@@ -62,6 +72,9 @@ class Found:
     median: float = 0.0
     p95: float = 0.0
     worst: float = 0.0
+    late_median: float = 0.0
+    late_p95: float = 0.0
+    late_worst: float = 0.0
     cpu: float = 0.0
     pending: list[int] = field(default_factory=list)
 
@@ -81,6 +94,47 @@ class Member:
         self.step += 1
         score = float(self.given.params["x"]) * (1 - math.exp(-self.step / 10)) + 0.01 * math.sin(number + self.step)
         return Report(number, attempt, self.step, {"score": score, "loss": 1 - score})
+
+
+class Onlooker:
+    """Another process that counts the reports in the database while they come."""
+
+    def __init__(self, url: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_look, args=(resolve(url), there))
+        self._process.start()
+        self._here.recv()  # it has looked once
+
+    def seen(self) -> list[tuple[float, int]]:
+        """When it looked, as time.monotonic() is on this machine, and how many there were; then it ends."""
+        self._here.send(None)
+        looks: list[tuple[float, int]] = self._here.recv()
+        self._process.join()
+        return looks
+
+
+def _look(url: str, there: Connection) -> None:
+    looks: list[tuple[float, int]] = []
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        while not there.poll(LOOK_EVERY):
+            count = int(connection.scalar(COUNT) or 0)
+            looks.append((time.monotonic(), count))
+            if len(looks) == 1:
+                there.send(None)
+    engine.dispose()
+    there.send(looks)
+
+
+def lateness(told: Sequence[tuple[float, int]], looks: Sequence[tuple[float, int]]) -> list[float]:
+    """Milliseconds until each call's reports were seen, sorted. told: when each came, and how many had by then."""
+    found, look = [], 0
+    for moment, count in told:
+        while look < len(looks) and looks[look][1] < count:
+            look += 1
+        found.append(1000 * (looks[look][0] - moment) if look < len(looks) else math.inf)
+    return sorted(found)
 
 
 class Swarm:
@@ -132,13 +186,18 @@ def measure(url: str, arguments: argparse.Namespace) -> Found:
         study = optuna.load_study(study_name=NAME, storage=storage.optuna)
         live = LiveStudy(study, plan, storage.flush, None, storage.batch, storage.report_metrics, storage.log_event)
         coordinator = Coordinator(live, plan)
-        _press(Swarm(coordinator, arguments.members), storage, found)
+        swarm = Swarm(coordinator, arguments.members)
+        onlooker = Onlooker(url)
+        told = _press(swarm, storage, found)
         found.ended = sum(coordinator.close("done").counts.values())
+    late = lateness(told, onlooker.seen())
+    found.late_median, found.late_p95, found.late_worst = statistics.median(late), late[int(0.95 * len(late))], late[-1]
     found.stored_reports, found.stored_metrics = stored(url)
     return found
 
 
-def _press(swarm: Swarm, storage: StudyStorage, found: Found) -> None:
+def _press(swarm: Swarm, storage: StudyStorage, found: Found) -> list[tuple[float, int]]:
+    """Press; when each call came, and how many reports had come with it and before."""
     pending: Any = storage.optuna
     began, worked = time.monotonic(), time.process_time()
     slots = len(swarm.rows)
@@ -146,6 +205,7 @@ def _press(swarm: Swarm, storage: StudyStorage, found: Found) -> None:
     due.append((began + TICK, -1))
     heapq.heapify(due)
     latencies: list[float] = []
+    told: list[tuple[float, int]] = []
     while True:
         moment, slot = heapq.heappop(due)
         if moment - began > found.seconds:
@@ -156,7 +216,9 @@ def _press(swarm: Swarm, storage: StudyStorage, found: Found) -> None:
             if moment - began >= len(found.pending) + 1:
                 found.pending.append(len(pending._pending))
         else:
+            came = time.monotonic()
             decided = swarm.round(slot)
+            told.append((came, swarm.reports))
             latencies += [1000 * (time.monotonic() - moment)] * decided
         heapq.heappush(due, (moment + (TICK if slot < 0 else 1.0), slot))
     found.reports = swarm.reports
@@ -164,6 +226,7 @@ def _press(swarm: Swarm, storage: StudyStorage, found: Found) -> None:
     latencies.sort()
     found.median, found.worst = statistics.median(latencies), latencies[-1]
     found.p95 = latencies[int(0.95 * len(latencies))]
+    return told
 
 
 def stored(url: str) -> tuple[int, int]:
@@ -184,7 +247,8 @@ def report(found: Found) -> str:
     first, second = max(found.pending[:half], default=0), max(found.pending[half:], default=0)
     cells: Sequence[object] = (
         found.database, found.reports, found.ended, found.reports - found.stored_reports, f"{found.median:.0f}",
-        f"{found.p95:.0f}", f"{found.worst:.0f}", f"{100 * found.cpu:.0f} %", f"{first}, {second}",
+        f"{found.p95:.0f}", f"{found.worst:.0f}", f"{found.late_median:.0f}", f"{found.late_p95:.0f}",
+        f"{found.late_worst:.0f}", f"{100 * found.cpu:.0f} %", f"{first}, {second}",
     )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -211,8 +275,11 @@ def main() -> None:
             print(json.dumps(asdict(found)), file=sys.stdout if arguments.json else sys.stderr)
             lines.append(report(found))
     if not arguments.json:
-        print("| database | reports | trials ended | missing in SQL | median ms | 95 % | worst | cpu | most pending |")
-        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        print(
+            "| database | reports | trials ended | missing in SQL | decision, median ms | 95 % | worst "
+            "| in SQL, median ms | 95 % | worst | cpu | most pending |"
+        )
+        print("|" + " --- |" * 12)
         print("\n".join(lines))
 
 

@@ -1,12 +1,12 @@
 """What a trial costs besides its training: hpo against Optuna's own storage, samplers and pruners, in milliseconds.
 
 One trial is an ask with 10 parameters, 20 reports, with a pruner 20 decisions, and a tell; it is never stopped, so that
-all 20 come. Nothing is asked ahead. The kinds take turns, so that a noisy machine hits all of them; the median of the
-turns is printed, wall and CPU, and how many times the first kind's that is. RDBStorage has Optuna's cache in front, its
-sampler and pruner are Optuna's; on SQLite it gets a file of its own in the journal mode it would choose, and without a
-pruner once more the write-ahead log that hpo switches on. `hpo` is the same loop on our storage, sampler and pruner,
-the parameters committed before they are used; `hpo, coordinator` is the coordinator of a sweep, with one exchange for
-each report. The first trial of each kind is not counted: it loads the study and builds the indexes.
+all 20 come. Nothing is asked ahead. Kinds and sizes take turns, so that a noisy machine hits all of them; the median of
+the turns is printed, wall and CPU, and how many times as much RDBStorage takes. RDBStorage has Optuna's cache in front;
+its sampler and pruner are Optuna's. On SQLite it has a file of its own in the journal mode it would choose and, without
+a pruner, once more the write-ahead log that hpo switches on. `hpo` is the same loop on our storage, sampler and pruner,
+the parameters committed before they are used. `hpo, coordinator` is the coordinator of a sweep, one exchange for each
+report. The first trial of each kind is not counted: it loads the study and builds the indexes.
 
     python scripts/bench/storage.py             # both databases; 0, 2,000 and 10,000 finished trials; all searches
     python scripts/bench/storage.py --finished 0 10000 --databases sqlite --searches random tpe+hyperband
@@ -23,9 +23,11 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -54,6 +56,8 @@ SPACE = Space(
 REPORTS = 20
 RUNGS = (1, 3, 9)  # of Hyperband with 20 steps; a bracket starts at one of them
 Loop = Callable[[int], None]
+Key = tuple[int, str]
+"""How many trials are finished, and a kind."""
 _falling = itertools.count()
 
 
@@ -102,12 +106,16 @@ def better() -> float:
     return -float(next(_falling))
 
 
-def coordinated(storage: StudyStorage, study: optuna.Study, plan: SearchPlan) -> Loop:
-    """What a slot says to the coordinator: each report, and the end with the wish for another trial."""
+def coordinated(stack: ExitStack, storage: StudyStorage, study: optuna.Study, plan: SearchPlan) -> Loop:
+    """What a slot says to the coordinator: each report, and the end with the wish for another trial.
+
+    The last end is told when `stack` is left: a trial that is open would be put back, and asked by the next search.
+    """
     live = LiveStudy(study, plan, storage.flush, batch=storage.batch)
     coordinator = Coordinator(live, plan, {"host": "bench"})
     coordinator.open_slot("a")
     said: list[Any] = []
+    stack.callback(lambda: coordinator.exchange("a", said, 0))
 
     def loop(trials: int) -> None:
         for _ in range(trials):
@@ -175,31 +183,31 @@ def kinds(stack: ExitStack, url: str, name: str, search: Search) -> dict[str, Lo
         for storage in storages
     ]
     loops["hpo"] = plain(studies[0], decide, storages[0].flush)
-    loops["hpo, coordinator"] = coordinated(storages[1], studies[1], plan)
+    loops["hpo, coordinator"] = coordinated(stack, storages[1], studies[1], plan)
     return loops
 
 
-def measure(loops: dict[str, Loop], trials: int, turns: int) -> dict[str, tuple[float, float]]:
-    """Wall and CPU milliseconds a trial, by kind."""
-    taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in loops}
+def measure(loops: Mapping[Key, Loop], trials: int, turns: int) -> dict[Key, tuple[float, float]]:
+    """Wall and CPU milliseconds a trial, each loop in turn."""
+    taken: dict[Key, list[tuple[float, float]]] = {key: [] for key in loops}
     for loop in loops.values():
         loop(1)
     for _ in range(turns):
-        for kind, loop in loops.items():
+        for key, loop in loops.items():
             wall, cpu = time.perf_counter(), time.process_time()
             loop(trials)
             spent = time.perf_counter() - wall, time.process_time() - cpu
-            taken[kind].append((1e3 * spent[0] / trials, 1e3 * spent[1] / trials))
+            taken[key].append((1e3 * spent[0] / trials, 1e3 * spent[1] / trials))
     return {
-        kind: (statistics.median(wall for wall, _ in figures), statistics.median(cpu for _, cpu in figures))
-        for kind, figures in taken.items()
+        key: (statistics.median(wall for wall, _ in figures), statistics.median(cpu for _, cpu in figures))
+        for key, figures in taken.items()
     }
 
 
 def _rollback_copy(url: str, name: str) -> str:
     """A copy of an SQLite database in the journal mode that Optuna leaves it in."""
     file = url.removeprefix("sqlite:///")
-    copied = f"{file}-{name}"
+    copied = f"{tempfile.mkdtemp(dir=Path(file).parent)}/{name}.db"
     with sqlite3.connect(file) as source, sqlite3.connect(copied) as target:
         source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
@@ -226,25 +234,33 @@ def places(databases: list[str], postgres: str | None) -> Iterator[dict[str, Cal
         yield makers
 
 
-def compare(url: str, finished: int, searches: Sequence[str], trials: int, turns: int) -> dict[str, float]:
-    """Print a table for each search; our coordinator's CPU milliseconds by search."""
-    cpu_of: dict[str, float] = {}
-    for search in searches:
-        # an empty study for each search; a full one is shared, what the searches add is little beside it
-        name = f"bench-{finished}" if finished else f"bench-{search}"
-        with open_storage(url) as storage:
-            if not storage.exists(name):
-                storage.create_study(name, ["minimize"])
-                fill(storage, name, finished)
-        with ExitStack() as stack:
-            figures = measure(kinds(stack, url, name, SEARCHES[search]), trials, turns)
-        base = figures["RDBStorage"]
-        print(f"  {search}")
-        for kind, (wall, cpu) in figures.items():
-            ratio = f"{base[0] / wall:6.1f}x ({base[1] / cpu:.1f}x)" if kind != "RDBStorage" else ""
-            print(f"    {kind:<18}{wall:8.1f} ({cpu:6.1f}) {ratio}", flush=True)
-        cpu_of[search] = figures["hpo, coordinator"][1]
-    return cpu_of
+def filled(url: str, search: str, finished: int) -> str:
+    """The name of a study with so many finished trials; an empty one is new for each search, a full one is shared."""
+    name = f"bench-{finished}" if finished else f"bench-{search}"
+    with open_storage(url) as storage:
+        if not storage.exists(name):
+            storage.create_study(name, ["minimize"])
+            fill(storage, name, finished)
+    return name
+
+
+def compare(urls: Mapping[int, str], search: str, trials: int, turns: int) -> None:
+    """Print the table of one search. urls: a database for each number of finished trials."""
+    with ExitStack() as stack:
+        loops = {
+            (finished, kind): loop
+            for finished, url in urls.items()
+            for kind, loop in kinds(stack, url, filled(url, search, finished), SEARCHES[search]).items()
+        }
+        figures = measure(loops, trials, turns)
+    for (finished, kind), (wall, cpu) in figures.items():
+        base = figures[finished, "RDBStorage"]
+        ratio = f"{base[0] / wall:6.1f}x ({base[1] / cpu:.1f}x)" if kind != "RDBStorage" else ""
+        print(f"  {finished:>6} {kind:<18}{wall:8.1f} ({cpu:6.1f}) {ratio}", flush=True)
+    least, most = min(urls), max(urls)
+    for kind in ("hpo", "hpo, coordinator"):
+        share = figures[most, kind][1] / figures[least, kind][1]
+        print(f"  {kind}: CPU with {most} finished trials {share:.2f}x of that with {least}", flush=True)
 
 
 def main() -> None:
@@ -262,19 +278,16 @@ def main() -> None:
     )
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of TPE's groups
     print(
         f"optuna {optuna.__version__}, Python {platform.python_version()}, {platform.machine()}; ms a trial, wall (CPU)"
     )
     with places(asked.databases, asked.postgres) as makers:
         for database, make in makers.items():
-            spent: dict[int, dict[str, float]] = {}
-            for finished in asked.finished:
-                print(f"{database}, {finished} finished trials", flush=True)
-                spent[finished] = compare(make(), finished, asked.searches, asked.trials, asked.turns)
-            least, most = min(asked.finished), max(asked.finished)
+            urls = {finished: make() for finished in asked.finished}
             for search in asked.searches:
-                share = spent[most][search] / spent[least][search]
-                print(f"{database}, {search}: the coordinator's CPU at {most} is {share:.2f}x of that at {least}")
+                print(f"{database}, {search}", flush=True)
+                compare(urls, search, asked.trials, asked.turns)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_another_spec_is_refused_with_the_difference(hpo: Hpo, study: Path) -> N
         "  space.x.high: was 1.0, now 2.0",
         "  seed: was 0, now 4",
         "",
-        "hint: --name NEW makes another study, --fresh deletes this one",
+        "hint: hpo launch FILE --name NEW makes another study, --fresh deletes this one",
     ]
 
 
@@ -125,11 +125,14 @@ def test_a_yes_starts_anew_json_is_data_only_and_a_full_study_goes_on_quietly(st
         after = identity(study)
         assert after != before
 
-        done = launcher.run("resume", "loop", "--trials", "3", "--quiet")
+        done = launcher.run("resume", "loop", "trial.timeout=5m", "failures.retries=2", "--trials", "3", "--quiet")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("study   loop: done, 3 of 3 trials ended\ntrials  3 COMPLETE\nbest    trial ")
         assert len(done.stdout.splitlines()) == 4
         assert identity(study) == after
+        stored = optuna.load_study(study_name="loop", storage=f"sqlite:///{study}/hpo.db").user_attrs[attributes.SWEEP]
+        keys = json.loads(stored)["keys"]
+        assert (keys["trial"]["timeout"], keys["failures"]["retries"], keys["budget"]) == ("5m", 2, {"trials": 3})
     finally:
         launcher.close()
 

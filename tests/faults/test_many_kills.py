@@ -143,6 +143,14 @@ class Soak:
         assert f"trial {best.number}" in self.launcher.run("best", "soak").stdout
         self.launcher.wait_for(lambda: not training_processes(self.launcher.folder), "no training process", 30)
 
+    def told(self) -> str:
+        """What was done, and what `check_end` found in SQL after it."""
+        kills = ", ".join(f"{count} of a {name}" for name, count in sorted(self.kills.items()))
+        return (
+            f"{sum(self.kills.values())} kills ({kills}): {len(self.finished)} of {self.trials} trials ended, "
+            "0 finished trials lost, 0 duplicates, budget exact"
+        )
+
 
 def soak(launcher: Launcher, trials: int, seed: int) -> Soak:
     """A sweep of `trials` short trials; seed: of the instants and victims."""
@@ -156,7 +164,7 @@ def soak(launcher: Launcher, trials: int, seed: int) -> Soak:
 def test_twenty_kills_of_the_driver(launcher: Launcher) -> None:
     one = soak(launcher, 60, seed=1)
     one.run(20, ("driver",), longest=4.0)
-    print("killed", one.kills)
+    print(one.told())
 
 
 @pytest.mark.slow
@@ -167,7 +175,7 @@ def test_twenty_kills_of_the_driver_on_postgresql(tmp_path: Path, postgres_serve
     try:
         one = soak(launcher, 60, seed=2)
         one.run(20, ("driver",), longest=4.0)
-        print("killed", one.kills)
+        print(one.told())
     finally:
         launcher.close()
         postgres_server.drop(url)
@@ -178,4 +186,4 @@ def test_twenty_kills_of_the_driver_on_postgresql(tmp_path: Path, postgres_serve
 def test_a_hundred_kills_of_anything(launcher: Launcher) -> None:
     one = soak(launcher, 200, seed=3)
     one.run(100, ("driver", "slot", "coordinator"), longest=3.0)
-    print("killed", one.kills)
+    print(one.told())

@@ -45,14 +45,19 @@ class _Curves:
         for trial in self.feed.news():
             place = self._places.get(trial.number)
             if place is not None:
-                if self.trials[place] is not trial:
-                    self._correct(place, trial)
+                self._look_again(place, trial)
             elif trial.state == TrialState.COMPLETE:
                 self._places[trial.number] = len(self.trials)
                 self.trials.append(trial)
 
-    def _correct(self, place: int, trial: FrozenTrial) -> None:
-        """A trial that was counted is another now: we had ended it and somebody else had been first. It is rare."""
+    def _look_again(self, place: int, trial: FrozenTrial) -> None:
+        """A trial that was counted comes again: the same, read from the database, or ended otherwise by others before.
+
+        The latter is rare, and costs as much as a start.
+        """
+        known = self.trials[place]
+        if (known.state, known.intermediate_values) == (trial.state, trial.intermediate_values):
+            return
         self._steps.clear()
         self.trials[place] = trial
         if trial.state != TrialState.COMPLETE:
