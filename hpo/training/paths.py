@@ -190,7 +190,9 @@ def _mappings(entry: type[Entry]) -> Iterator[tuple[str, Path]]:
             yield name, replace(_path(value), entries=(entry.registered_as,))
 
 
+@lru_cache(maxsize=512)
 def _properties(model: Any) -> dict[str, Any]:
+    """Not to be changed: a schema takes pydantic milliseconds, and each is asked for twice or more."""
     schema: dict[str, Any] = model.model_json_schema()
     return dict(schema.get("properties", {}))
 

@@ -7,7 +7,9 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from hpo.errors import UserError
@@ -62,6 +64,8 @@ def start(address: str | None, folder: Path | None = None) -> None:
 
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
     if address is None:
+        # ray.init mostly waits for processes; what the driver needs next loads meanwhile
+        Thread(target=import_module, args=("hpo.tuning.tune_loop",), daemon=True).start()
         # address="local": without it ray.init silently joins a cluster that runs on this machine
         ray.init(
             address="local",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
 
 MOST = 64
-FEWEST = 4  # trials that are tried in a pack: its step costs about as much as three of one network
+FEWEST = 16  # trials that are tried in a pack: of fewer a small sweep is over before measuring has paid
 SOLO_STEPS = 4  # of an epoch of the measurement
 SOLO_SECONDS = 0.03  # for as long solo steps are measured
 SLOW_STEP = 0.008  # seconds: on a CPU such a step is arithmetic, which packs do not save
