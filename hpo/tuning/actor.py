@@ -23,6 +23,7 @@ from hpo.search.plan import SearchPlan
 from hpo.storage import Fenced
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Start
+from hpo.tuning.slot_place import SlotPlace
 from hpo.tuning.source import StudySource
 
 if TYPE_CHECKING:
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
     from hpo.tuning.runner import RunPlan
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class SlotPlace:
-    """Where a slot runs: its node, the actor to kill when it hangs, and the hpo installed there."""
-
-    node: str
-    actor: Any
-    version: str
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from hpo.errors import HpoError
 from hpo.search.messages import Answer, News
 from hpo.search.plan import Rows
 from hpo.training.function import TrainingFunction, TrainingJob
-from hpo.tuning.actor import SlotPlace
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.guard import leave_with_raylet
 from hpo.tuning.packs import Packs
+from hpo.tuning.slot_place import SlotPlace
 from hpo.tuning.trainer import Trainer, one_line
 
 SLICE = 1.0  # seconds of trials between two results of a slot to Tune: a result costs Tune about 17 ms
