@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import optuna
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
@@ -29,6 +29,8 @@ from hpo.storage.tables import STUDIES
 R = TypeVar("R")
 log = logging.getLogger("hpo.storage")
 
+_HEADS = {"5.0.0": "v3.2.0.a"}
+"""The newest schema of an Optuna: what `_revisions` finds after half a second of loading Alembic."""
 _BEFORE_ALEMBIC = "before v0.9.0.a"
 # another process may have made the tables and not yet said which they are
 _STAMPING_SECONDS = 2.0
@@ -107,6 +109,8 @@ def prepare_database(place: Place, known: frozenset[str], lease: Lease | None = 
 
 def _check_usable(schema: str, place: Place) -> None:
     """Before Optuna is let in: it would add tables to an old database, and only then refuse it."""
+    if schema == _HEADS.get(optuna.__version__):
+        return
     head, known = _revisions()
     if schema == head:
         return
@@ -121,6 +125,8 @@ def _check_usable(schema: str, place: Place) -> None:
 @functools.cache
 def _revisions() -> tuple[str | None, frozenset[str]]:
     """The newest revision of the installed Optuna's schema, and all. Alembic reads a file for each, every time."""
+    from alembic.script import ScriptDirectory
+
     scripts = ScriptDirectory(str(Path(optuna_rdb.__file__).parent / "alembic"))
     return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
 
