@@ -1,4 +1,4 @@
-"""Opening a database that is there loads no Alembic: a third of a second of every start, on the way to the first trial."""
+"""Opening a database that is there loads no Alembic: a third of a second of every start."""
 
 from __future__ import annotations
 
