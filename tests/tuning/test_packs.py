@@ -338,17 +338,17 @@ def test_the_checkpoints_that_lost_their_use_are_deleted(tmp_path: Path) -> None
     assert len(left) <= 2
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(1.0, 12), (0.0, 1)])
+@pytest.mark.parametrize(("gain", "expected"), [(1.0, 20), (0.0, 1)])
 def test_auto_packs_what_pays(gain: float, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.tuning.rows.speeds", lambda packing, config, rows: (1000.0, 3000.0 * gain))
-    desk = Desk(trials=48, pack="auto")
+    desk = Desk(trials=80, pack="auto")
     packs = packs_of(desk, tmp_path, rows="auto")
     packs.round()
     assert len(packs._trainer.holds) == (expected if expected > 1 else 0)
     to_the_end(packs)
-    assert desk.states == ["COMPLETE"] * 48
+    assert desk.states == ["COMPLETE"] * 80
     (remark,) = {said.text.split(" (")[0] for said in desk.said(Remark)}
-    said = "3000 in a pack of at most 12" if gain else "too slow a step to gain from a pack"
+    said = "3000 in a pack of at most 20" if gain else "too slow a step to gain from a pack"
     assert remark == f"training {'in packs' if gain else 'one by one'}: 1000 steps/s alone, {said}"
     assert not desk.coordinator.snapshot().warnings
 
