@@ -70,6 +70,9 @@ class TrainingConfig(Frozen):
     native_dropout: bool = Field(
         False, description="dropout from torch's global generators instead of by counter; a schedule cannot move it"
     )
+    largest_loss: float = Field(
+        0.0, ge=0, description="training loss of an epoch above which a training has diverged; 0 is any finite one"
+    )
     seed: int = Field(
         0,
         ge=0,

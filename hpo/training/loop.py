@@ -238,14 +238,17 @@ class Run:
         self.slots.average.settle(self.x_N)
         found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.reported_loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
-        self.check_finite(values[0], losses_T)
+        self.check_loss(values[0], losses_T)
         return dict(zip(found, values, strict=True))
 
-    def check_finite(self, train_loss: float, losses_S: Tensor) -> None:
-        """Raises Diverged, naming the batch, where an epoch's loss is not finite."""
+    def check_loss(self, train_loss: float, losses_S: Tensor) -> None:
+        """Raises Diverged where an epoch's loss is not finite, naming the batch, or larger than it may be."""
+        epoch, largest = self.history.epoch + 1, self.config.largest_loss
         if not math.isfinite(train_loss):
             batch = 1 + int((~losses_S.isfinite()).nonzero()[0])
-            raise Diverged(self.history.epoch + 1, "train_loss", train_loss, f" (batch {batch} of {self.steps})")
+            raise Diverged(epoch, "train_loss", train_loss, f" (batch {batch} of {self.steps})")
+        if 0 < largest < train_loss:
+            raise Diverged(epoch, "train_loss", train_loss, f" (above largest_loss: {largest:g})")
 
     def save(self) -> None:
         """Save all that changes as the trial's checkpoint."""

@@ -86,7 +86,7 @@ class Member:
         """Take the metrics of an epoch. losses_S: of its steps, looked at where the epoch's is not finite."""
         epoch = self.history.epoch + 1
         try:
-            self.run.check_finite(found["train_loss"], losses_S)
+            self.run.check_loss(found["train_loss"], losses_S)
             report = dict(checked(epoch, found).metrics)
         except Diverged as error:
             self.diverged = error

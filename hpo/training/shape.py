@@ -21,7 +21,7 @@ from hpo.training.regularizers import Regularizer
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
 
-MEMBERS_OWN = ("seed", "epochs", "schedule", "schedules", "initializer")
+MEMBERS_OWN = ("seed", "epochs", "schedule", "schedules", "initializer", "largest_loss")
 """Fields of a config that never reach the pack's step: they make first weights, orders and tables of numbers."""
 
 

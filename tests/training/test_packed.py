@@ -168,6 +168,12 @@ def test_a_member_that_diverges_names_its_batch_and_disturbs_nobody() -> None:
     assert str(ill[1].diverged).startswith("diverged: train_loss is nan at step 1 (batch ")
 
 
+def test_a_member_whose_loss_is_too_large_is_the_only_one_to_end() -> None:
+    ends = packed(members(small_task(), {"largest_loss": 1e-3}, {}), small_task())
+    assert "above largest_loss: 0.001" in str(ends[0].diverged)
+    assert [len(member.history.reports) for member in ends] == [0, 3]
+
+
 def test_a_member_that_stops_early_says_so() -> None:
     own = [{"regularization": {"early_stopping": {"patience": 1, "metric": "train_loss", "mode": "max"}}}, {}]
     ends = packed(members(small_task(), *own), small_task())
