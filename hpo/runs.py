@@ -289,13 +289,9 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
 def _files(sweep: Sweep, storage: StudyStorage, study: optuna.Study) -> TrialFiles:
     from hpo.tuning.files import TrialFiles
 
+    identity, kept = study.user_attrs[attributes.IDENTITY], sweep.checkpoints
     return TrialFiles.beside(
-        trial_folder(storage.url),
-        sweep.name,
-        study.user_attrs[attributes.IDENTITY],
-        sweep.checkpoints.place(sweep.folder),
-        sweep.checkpoints.every,
-        sweep.checkpoints.keep,
+        trial_folder(storage.url), sweep.name, identity, kept.place(sweep.folder), kept.every, kept.keep
     )
 
 

@@ -49,10 +49,10 @@ def test_importing_hpo_loads_nothing_heavy():
 def test_the_command_line_loads_nothing_heavy_before_it_must(arguments):
     code = f"""
 import sys
-from hpo.cli import main
+from hpo.cli import app
 sys.argv = ["hpo", *{arguments!r}]
 try:
-    main()
+    app()
 except SystemExit as end:
     assert not end.code, end.code
 """

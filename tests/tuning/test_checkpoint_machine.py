@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
             self.stale.append(one)
         try:
             self.sweep.coordinator.lost(slot, Lost("node", "gone"))
-            self.sweep.coordinator._fenced.discard(slot)  # its successor goes by its name
+            self.sweep.coordinator._allotment._fenced.discard(slot)  # its successor goes by its name
         except Killed:
             self.everything_is_killed()
 
