@@ -44,13 +44,9 @@ HERE = Path(__file__).parent
 """Where the revisions lie."""
 
 
-HEAD = "0001"
-"""The newest of them, which `upgrade` ends at."""
-
-
 def head() -> str:
-    """The revision of the tables that this hpo works with."""
-    return HEAD
+    """The revision of the tables that this hpo works with: files are named after theirs, `r0001_own_tables.py`."""
+    return max(path.name[1:5] for path in (HERE / "versions").glob("r[0-9]*.py"))
 
 
 def current(place: Place) -> str | None:
