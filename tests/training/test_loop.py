@@ -287,17 +287,6 @@ def test_divergence_names_the_step_and_the_batch(digits: Task) -> None:
     assert not answers.seen
 
 
-def test_a_loss_above_the_largest_ends_a_training_and_names_both(digits: Task) -> None:
-    config = config_for(digits, optimizer={"name": "sgd", "lr": 5.0}, epochs=3)
-    free = Answers()
-    train_task(config, digits, free.trial(), "cpu")
-    first = free.seen[0].metrics["train_loss"]
-    bounded = with_paths(config, {"largest_loss": first * 0.99})
-    with pytest.raises(Diverged, match=r"^diverged: train_loss is [\d.]+ at step 1 \(above largest_loss: "):
-        train_task(bounded, digits, Answers().trial(), "cpu")
-    train_task(with_paths(config, {"largest_loss": first * 1.01, "epochs": 1}), digits, Answers().trial(), "cpu")
-
-
 def test_a_users_model_gets_its_section_and_what_it_leaves_unread_is_known(digits: Task) -> None:
     def model(config: Mapping[str, Any]) -> nn.Module:
         return Own(config["width"])
