@@ -232,14 +232,18 @@ class Run:
     def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
         """The epoch's metrics; the one place where the host waits for the device."""
         losses_T = torch.stack(list(losses)).double()
-        sizes_T = torch.full_like(losses_T, self.config.batch_size)
-        sizes_T[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
-        train_loss = (losses_T * sizes_T).sum() / len(self.x_N)
+        train_loss = self.mean_over_examples(losses_T)
         self.slots.average.settle(self.x_N)
         found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.reported_loss)}
         values = torch.stack([value.double() for value in found.values()]).tolist()
         self.check_loss(values[0], losses_T)
         return dict(zip(found, values, strict=True))
+
+    def mean_over_examples(self, losses_S: Tensor) -> Tensor:
+        """The mean over an epoch's examples of the losses of its steps, (S,) or of many members (S, K)."""
+        sizes_S = torch.full_like(losses_S, self.config.batch_size)
+        sizes_S[-1] = len(self.x_N) - self.config.batch_size * (self.steps - 1)
+        return (losses_S * sizes_S).sum(0) / len(self.x_N)
 
     def check_loss(self, train_loss: float, losses_S: Tensor) -> None:
         """Raises Diverged where an epoch's loss is not finite, naming the batch, or larger than it may be."""

@@ -214,9 +214,7 @@ class Pack:
     def _measure(self, losses: Sequence[Tensor], now: Numbers) -> None:
         """The epoch's metrics of all members; the one place where the host waits for the device."""
         losses_SK = torch.stack(list(losses)).double()
-        sizes_S = torch.full_like(losses_SK[:, 0], self.batch_size)
-        sizes_S[-1] = len(self.x_N) - self.batch_size * (len(losses) - 1)
-        found = {"train_loss": (losses_SK * sizes_S[:, None]).sum(0) / len(self.x_N)}
+        found = {"train_loss": self._step.run.mean_over_examples(losses_SK)}
         with torch.no_grad():
             found |= self._step.measure(self._rows, now)
         values_MK = torch.stack([value_K.double() for value_K in found.values()]).tolist()

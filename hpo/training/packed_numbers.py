@@ -43,18 +43,20 @@ def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
     """What members differ in, for each step of their next epochs."""
     device, steps = runs[0].x_N.device, runs[0].steps
     first_K = torch.tensor([run.history.epoch * steps for run in runs])
-    paths = dict.fromkeys(path for run in runs for path in (*numbers_of(run.config), *run.curves.rows))
+    own_K = [numbers_of(run.config) for run in runs]
+    paths = dict.fromkeys(path for run, own in zip(runs, own_K, strict=True) for path in (*own, *run.curves.rows))
+    columns = {path: [_column(run, own, path) for run, own in zip(runs, own_K, strict=True)] for path in paths}
     return Numbers(
         seeds=torch.tensor([run.random.member for run in runs], device=device).expand(steps, -1),
         step=(first_K + torch.arange(steps)[:, None]).to(device),
         steps=torch.tensor([steps * run.config.epochs for run in runs], device=device).expand(steps, -1),
-        values={path: torch.stack([_column(run, path) for run in runs], 1).to(device) for path in paths},
+        values={path: torch.stack(column_K, 1).to(device) for path, column_K in columns.items()},
     )
 
 
-def _column(run: Run, path: str) -> Tensor:
-    """One member's values of a number in its next epoch, (S,) float64."""
+def _column(run: Run, own: Mapping[str, float], path: str) -> Tensor:
+    """One member's values of a number in its next epoch, (S,) float64. own: of its config, where nothing moves them."""
     row_T, first = run.curves.rows.get(path), run.history.epoch * run.steps
     if row_T is None:
-        return torch.full((run.steps,), numbers_of(run.config)[path], dtype=torch.float64)
+        return torch.full((run.steps,), own[path], dtype=torch.float64)
     return torch.from_numpy(row_T[first : first + run.steps].copy())
