@@ -145,6 +145,10 @@ class Assignment:
     lead: Lead | None = None
     alone: bool = False
 
+    def beats_lead(self, metrics: Mapping[str, float]) -> bool:
+        """Whether a report of it goes beyond the lead."""
+        return self.lead is not None and self.lead.is_beaten(metrics)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -22,7 +22,7 @@ Step = Callable[[Row, Tensor, Tensor, Numbers, Mapping[str, Tensor]], tuple[Tens
 """(rows, inputs, targets, what members differ in, the optimizer's constants) -> losses, what of the rows is another."""
 
 AFTER = 100
-"""Steps of one form after which it is traced: by then tracing costs no more than it has saved twice over."""
+"""Steps of one form after which it is traced: about as many as tracing itself takes."""
 MOST = 8
 
 

@@ -46,9 +46,8 @@ class _Row:
     def reports(self) -> list[News]:
         """What its trial was not told yet, for the coordinator."""
         said: list[News] = []
-        lead = self.given.lead
         for step, metrics in self.member.unreported:
-            self.leads = self.leads or (lead is not None and lead.is_beaten(metrics))
+            self.leads = self.leads or self.given.beats_lead(metrics)
             said += self.told.news()
             said.append(Report(self.given.number, self.given.attempt, step, metrics, self.told.saved(), packed=True))
         return said

@@ -58,7 +58,7 @@ class Trainer:
 
         def send(step: int, metrics: Mapping[str, float]) -> Verdict:
             nonlocal leads
-            leads = leads or (given.lead is not None and given.lead.is_beaten(metrics))
+            leads = leads or given.beats_lead(metrics)
             saved = told.saved()
             report = Report(given.number, given.attempt, step, metrics, saved)
             self.news += told.news()
