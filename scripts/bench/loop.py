@@ -107,8 +107,7 @@ class Bare:
             self.first, _ = build(config, task, CPU)
             self.orders = []
             for epoch in range(config.epochs):
-                random.start("epoch", epoch)
-                self.orders.append(torch.randperm(len(task.train[0]), generator=random.order))
+                self.orders.append(random.order(epoch, len(task.train[0])))
 
     def __call__(self) -> list[float]:
         """Train; the validation loss of every epoch."""
