@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -209,10 +210,16 @@ def train(config, trial):
 """
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="hpo-") as folder:  # a socket's path has at most 107 letters
+        yield Path(folder)
+
+
 def test_a_key_in_a_file_reaches_the_slots_and_lies_nowhere(
-    launcher: Launcher, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    launcher: Launcher, tmp_path_factory: pytest.TempPathFactory, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, file, temporary = new_key(), tmp_path_factory.mktemp("secret") / "key", tmp_path_factory.mktemp("t")
+    secret, file, temporary = new_key(), tmp_path_factory.mktemp("secret") / "key", short_folder
     file.write_text(secret + "\n")
     monkeypatch.setenv(f"{KEY}_FILE", str(file))
     monkeypatch.setenv("TMPDIR", str(temporary))  # Ray's too
