@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,11 @@ from hpo.training.slots import Compute, Gradients, Now, Penalty, Weights, no_pen
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
     from hpo.training.losses import TrainingLoss
+    from hpo.training.randomness import Number
+    from hpo.training.team import Team
+
+Piece = tuple[Tensor, Tensor, float, Penalty]
+"""Inputs and targets of a part of a batch, its share of the batch, and the penalty that it brings."""
 
 
 class Computing:
@@ -39,20 +44,19 @@ class Computing:
         self.forward: Any = compiled(net) if config.compile else net
         self.masks: Masks | NativeMasks = NativeMasks() if config.native_dropout else Masks(device, config.compile)
 
+    def join(self, team: Team, weigh: Callable[[Tensor], Tensor | float]) -> None:
+        """Be one of a team, before the first step; nothing where there is no other. weigh: Loss.weight."""
+
     def at(self, x_B: Tensor, y_B: Tensor, now: Now) -> Compute:
         """What the gradient slot calls, as often as it likes; each call is of the same batch and the same masks."""
         smoothing = self.smoothing(now)
 
         def compute(weights: Weights) -> tuple[Tensor, Gradients]:
             forward, weights = self._forward_at(weights)
-            values = []
             with self.masks.of(now):
-                for x_b, y_b, share, penalty in self._pieces(x_B, y_B):
-                    with self.masks.forward(), self.autocast():
-                        value = self.loss(forward(x_b), y_b, x_b, smoothing)
-                    value = value if share == 1 else value * share
-                    self.scaler.backward(penalty(weights, value, now))
-                    values.append(value.detach())
+                pieces = self._pieces(x_B, y_B)
+                values = [self._backward(forward, weights, piece, smoothing, now) for piece in pieces]
+            self._join(weights)
             self.scaler.unscale(weights)
             found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
             for weight in weights.values():
@@ -60,6 +64,18 @@ class Computing:
             return (values[0] if len(values) == 1 else torch.stack(values).sum()), found
 
         return compute
+
+    def _backward(self, forward: Any, weights: Weights, piece: Piece, smoothing: Number, now: Now) -> Tensor:
+        """Add the gradients of one piece to those of the weights; its part of the batch's loss."""
+        x_b, y_b, share, penalty = piece
+        with self.masks.forward(), self.autocast():
+            value = self.loss(forward(x_b), y_b, x_b, smoothing)
+        value = value if share == 1 else value * share
+        self.scaler.backward(penalty(weights, value, now))
+        return value.detach()
+
+    def _join(self, weights: Weights) -> None:
+        """Where others compute the rest of the batch, make the gradients those of all of it."""
 
     def _forward_at(self, weights: Weights) -> tuple[Any, Weights]:
         """The network as a function, and the weights as leaves."""
@@ -70,7 +86,7 @@ class Computing:
         all_of_it = {**weights, **{name: buffer.clone() for name, buffer in self.net.named_buffers()}}
         return lambda x_B: torch.func.functional_call(self.net, all_of_it, (x_B,)), weights
 
-    def _pieces(self, x_B: Tensor, y_B: Tensor) -> Iterator[tuple[Tensor, Tensor, float, Penalty]]:
+    def _pieces(self, x_B: Tensor, y_B: Tensor) -> Iterator[Piece]:
         """The batch in `accumulate` pieces, each with its share of the batch; the first brings the penalty."""
         if self.pieces == 1:
             yield x_B, y_B, 1.0, self.penalty

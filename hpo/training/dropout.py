@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hpo.errors import UserError
-from hpo.training.randomness import Number, bits, keys, named
+from hpo.training.randomness import Draws, Number, bits, keys, named
 from hpo.training.slots import Now
 
 _BLOCK = 2**17  # numbers of a block: a mask costs eighty small kernels besides, so it is made for many steps at once
@@ -53,6 +53,7 @@ class Masks:
         """compiled: the network is, so that what changes from step to step must be a tensor."""
         self.device, self.compiled = device, compiled
         self.seed: int | Tensor = 0
+        self.draws: Draws | None = None
         self.step: int | Tensor = torch.zeros((), dtype=torch.int64, device=device)
         self.moved: Mapping[str, Number] = {}
         self.layer, self.counting = 0, False
@@ -89,7 +90,7 @@ class Masks:
 
     def begin(self, now: Now) -> None:
         """Be the masks of `now`, from layer 0 on."""
-        self.seed, self.layer = now.draws.seed, 0
+        self.seed, self.layer, self.draws = now.draws.seed, 0, now.draws
         if not self.compiled:
             self.step, self.moved = now.step, now.values
             return
@@ -103,7 +104,7 @@ class Masks:
 
     def forget(self) -> None:
         """Hold no tensor of a step: those of a member end with torch.func.vmap."""
-        self.seed, self.step, self.moved = 0, 0, {}
+        self.seed, self.step, self.moved, self.draws = 0, 0, {}, None
 
     def next_layer(self) -> int:
         """The number of this call. Raises UserError in a backward pass, where layers cannot be counted."""
@@ -126,8 +127,14 @@ class Masks:
 
     def scales(self, shape: Sequence[int], rate: Number, dtype: torch.dtype) -> tuple[Tensor, Number]:
         """What the numbers of this layer are multiplied by, 0 with probability `rate`; and the rate of this step."""
-        layer, count, moves = self.next_layer(), math.prod(shape), isinstance(rate, Rate) and rate.path in self.moved
+        layer, moves = self.next_layer(), isinstance(rate, Rate) and rate.path in self.moved
         rate = self.moved[rate.path] if isinstance(rate, Rate) and moves else rate
+        if self.draws is None or self.draws.shard is None:
+            return self._scale_of(layer, shape, rate, dtype, moves), rate
+        return self.draws.of_rows(lambda whole: self._scale_of(layer, whole, rate, dtype, moves), shape), rate
+
+    def _scale_of(self, layer: int, shape: Sequence[int], rate: Number, dtype: torch.dtype, moves: bool) -> Tensor:
+        count = math.prod(shape)
         if isinstance(self.step, Tensor):
             scale_N = _scale(self._bits(layer, self.step, count), rate, dtype)
         elif moves:
@@ -138,7 +145,7 @@ class Masks:
             scale_N = self._of_block(
                 (layer, count, rate, dtype), lambda step_S: _scale(self._bits(layer, step_S, count), rate, dtype)
             )
-        return scale_N.view(tuple(shape)), rate
+        return scale_N.view(tuple(shape))
 
     def _bits(self, layer: int, step: Tensor, count: int) -> Tensor:
         return bits(*keys(self.seed, step, _PURPOSE, layer), count, self.device)

@@ -26,6 +26,7 @@ from hpo.training.over_time import Curves
 from hpo.training.precision import scaler_for, tensor_float_32
 from hpo.training.randomness import Draws, Randomness, seeded
 from hpo.training.reported import check_loss, metric_names
+from hpo.training.shared import SharedComputing
 from hpo.training.slots import Bound, Now, Report, Slots, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
@@ -173,7 +174,9 @@ class Run:
         self.reported_loss = config.loss.fitted(self.y_N, task.outputs)
         loss = self.reported_loss.training(task, self.x_N.device)
         self.scaler = scaler_for(config.precision, self.x_N.device)
-        self.computing = Computing(config, net, self.weights, loss, self.slots.penalty, self.scaler, self.x_N.device)
+        computing = SharedComputing if trial.workers > 1 else Computing
+        self.computing = computing(config, net, self.weights, loss, self.slots.penalty, self.scaler, self.x_N.device)
+        self.computing.join(trial.team, self.reported_loss.weight)
         self.history = History()
         self.state: dict[str, Part] = {
             "net": net,
@@ -202,7 +205,7 @@ class Run:
     def one_epoch(self, epoch: int) -> list[Tensor]:
         """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
         random, slots = self.random, self.slots
-        random.start("epoch", epoch)
+        random.start("epoch", epoch, *self.trial.team.own)
         order_N = random.order(epoch, len(self.x_N))
         losses = []
         for rows_B, now in zip(torch.split(order_N, self.config.batch_size), self.moments(epoch), strict=True):
@@ -231,12 +234,16 @@ class Run:
 
     def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
         """The epoch's metrics; the one place where the host waits for the device."""
-        losses_T = torch.stack(list(losses)).double()
-        train_loss = self.mean_over_examples(losses_T)
+        losses_T = self.trial.team.total(torch.stack(list(losses)).double())
         self.slots.average.settle(self.x_N)
-        found = {"train_loss": train_loss, **measure(self.slots.average.shadow, self.data, "val", self.reported_loss)}
+        found = self.trial.team.same(lambda: self._measured(losses_T))
+        self.check_loss(found["train_loss"], losses_T)
+        return found
+
+    def _measured(self, losses_T: Tensor) -> dict[str, float]:
+        own = measure(self.slots.average.shadow, self.data, "val", self.reported_loss)
+        found = {"train_loss": self.mean_over_examples(losses_T), **own}
         values = torch.stack([value.double() for value in found.values()]).tolist()
-        self.check_loss(values[0], losses_T)
         return dict(zip(found, values, strict=True))
 
     def mean_over_examples(self, losses_S: Tensor) -> Tensor:

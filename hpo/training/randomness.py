@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from hpo.training.shard import Shard
 
 Number = float | Tensor
 """A hyperparameter: a float, or a 0-D tensor where members of a pack differ."""
@@ -88,6 +91,12 @@ class Draws:
     def __init__(self, seed: int | Tensor, step: int | Tensor, device: torch.device) -> None:
         """seed, step: below 2**31; ints, or 0-D int64 tensors where members of a pack differ."""
         self.seed, self.step, self.device = seed, step, device
+        self.shard: Shard | None = None
+        """The rows of the batch that are computed here, where others compute the rest of it."""
+
+    def of_rows(self, draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int]) -> Tensor:
+        """What `draw` gives for the rows that are computed here; `shape`: of those, the batch first."""
+        return draw(shape) if self.shard is None else self.shard.drawn(draw, shape)
 
     def bits(self, purpose: str, count: int, part: int = 0) -> Tensor:
         """`count` whole numbers of 32 bits, int64; the same on every device."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, UserError
 from hpo.training.checkpoint import EVERY
+from hpo.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from hpo.training.checkpoint import CheckpointFile, TrialCheckpoints
@@ -84,13 +85,16 @@ class Trial:
         checkpoint_every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
         keeps: bool = False,
+        team: Team = ALONE,
     ) -> None:
         """send: delivers a report and returns its verdict.  store: None keeps no checkpoints.
-        checkpoint_every: seconds from one save to the next that is due.
+        checkpoint_every: seconds from one save to the next that is due.  team: of the processes that train it; on those
+        of a rank above 0 nothing is sent or kept.
         """
         self.number = number
         self.seed = seed
         self.keeps = keeps
+        self.team = team
         self.verdict = Verdict.GO_ON
         self.last: Progress | None = None
         self._send = send
@@ -108,16 +112,20 @@ class Trial:
         """
         if self.verdict is not Verdict.GO_ON:
             return False
+        self.verdict = Verdict(self.team.same(lambda: self._ask(step, metrics)))
+        return self.verdict is Verdict.GO_ON
+
+    def _ask(self, step: int, metrics: Mapping[str, float]) -> str:
         progress = checked(step, metrics)
         if self.last is not None and step <= self.last.step:
             raise UserError(f"trial.report: steps must grow, found {step} after {self.last.step}")
         self.last = progress
         self._between = self._clock() - self._told_at
-        self.verdict = Verdict(self._send(progress.step, progress.metrics))
+        verdict = Verdict(self._send(progress.step, progress.metrics))
         self._told_at = self._clock()
-        if self._store is not None and self.verdict is not Verdict.REFUSED:
+        if self._store is not None and verdict is not Verdict.REFUSED:
             self._store.settle()
-        return self.verdict is Verdict.GO_ON
+        return verdict.value
 
     def report(self, step: int, **metrics: float) -> None:
         """Report metrics by keyword: `trial.report(epoch, val_loss=..., val_accuracy=...)`.
@@ -126,6 +134,16 @@ class Trial:
         """
         if not self.go_on(step, metrics):
             raise Stopped(self.verdict, step)
+
+    @property
+    def rank(self) -> int:
+        """Of this process among those that train the trial; 0 reports and saves."""
+        return self.team.rank
+
+    @property
+    def workers(self) -> int:
+        """How many processes train the trial."""
+        return self.team.size
 
     @property
     def checkpoint_due(self) -> bool:
@@ -162,7 +180,7 @@ class Trial:
     @cached_property
     def resume_from(self) -> Mapping[str, Any] | None:
         """The state saved last by an earlier attempt, its tensors on the CPU; None: start at the beginning."""
-        return self._store.load() if self._store is not None else None
+        return self.team.same(lambda: self._store.load() if self._store is not None else None)
 
 
 def checked(step: int, metrics: Mapping[str, Any]) -> Progress:

@@ -74,6 +74,10 @@ class Loss(Entry):
         """
         raise NotImplementedError
 
+    def weight(self, target: Tensor) -> Tensor | float:
+        """How much a part of a batch counts: `value` of a batch is the mean of its parts' weighted by this."""
+        return float(len(target))
+
     def training(self, task: Task, device: torch.device) -> TrainingLoss:
         """What the loop minimizes: `value`, unless the entry needs the inputs too (a teacher, placed on `device`)."""
         del task, device

@@ -25,6 +25,12 @@ class CrossEntropy(ClassWeighted):
     classes: ClassVar[bool | None] = True
     smooths: ClassVar[bool] = True
 
+    def weight(self, target: Tensor) -> Tensor | float:
+        if target.is_floating_point() or self.class_weights == "equal":
+            return super().weight(target)
+        assert isinstance(self.class_weights, tuple), "balanced weights are written out by `fitted`"
+        return torch.tensor(self.class_weights, device=target.device)[target].sum()
+
     def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
         scores, function = class_scores(scores), torch.nn.functional.cross_entropy
         weight_C = self.weight_of_classes(scores)

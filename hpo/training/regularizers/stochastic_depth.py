@@ -70,7 +70,9 @@ class StochasticDepth(Regularizer):
             return output
         branch_B = output[0] if isinstance(output, tuple) else output
         rate = factor * self.at(current.now)
-        kept_B = current.now.draws.uniform("stochastic_depth", (len(branch_B),), index) >= rate
+        draws = current.now.draws
+        drawn_B = draws.of_rows(lambda shape: draws.uniform("stochastic_depth", shape, index), (len(branch_B),))
+        kept_B = drawn_B >= rate
         scale_B = (kept_B / (1 - rate)).to(branch_B.dtype).view(-1, *[1] * (branch_B.dim() - 1))
         branch_B = branch_B * scale_B
         return (branch_B, *output[1:]) if isinstance(output, tuple) else branch_B

@@ -1,0 +1,132 @@
+"""One trial in several processes, as each of them sees it: who it is, and what all of them must agree on.
+
+`ALONE` is the team of one, whose methods do nothing, so that a trial and the loop need no `if`. `Together` is a team
+over torch.distributed. This module loads torch only where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hpo.errors import HpoError
+from hpo.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+R = TypeVar("R")
+
+PATIENCE = 10.0  # seconds for which a worker that raised waits for the others to come to their end too
+NEVER = timedelta(days=30)  # a worker that died is heard of by its connection, one that hangs by trial.timeout
+
+
+class TeamError(HpoError):
+    """Something was raised by another worker of the same trial."""
+
+
+class Apart(BaseException):
+    """The workers of a trial have lost each other: no step can be taken together any more.
+
+    No Exception: it is held against the group of workers, not against the trial, unless `reason`, what was raised here,
+    turns out to be the cause. `retryable` says of that whether the same could go well another time.
+    """
+
+    def __init__(self, reason: str | None, retryable: bool = True) -> None:
+        super().__init__(reason, retryable)
+        self.reason, self.retryable = reason, retryable
+
+
+class Team(Protocol):
+    """The processes that train one trial.
+
+    rank: 0 is the one that reports and saves. own: the purpose of random numbers that each worker draws for itself.
+    """
+
+    rank: int
+    size: int
+    own: tuple[str | int, ...]
+
+    def same(self, do: Callable[[], R]) -> R:
+        """What `do` gives on rank 0, on every rank; nobody else calls it. What it raises there is raised everywhere."""
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over all ranks."""
+
+    def end(self, error: Exception | None) -> None:
+        """Come to the end of a trial together. error: what ended it here.
+
+        Raises on rank 0, where nothing ended it, TeamError with what did elsewhere; and Apart where the others do not
+        come, which after an error is told in seconds.
+        """
+
+
+class _Alone:
+    rank, size = 0, 1
+    own: tuple[str | int, ...] = ()
+
+    def same(self, do: Callable[[], R]) -> R:
+        return do()
+
+    def total(self, x: Tensor) -> Tensor:
+        return x
+
+    def end(self, error: Exception | None) -> None:
+        """There is nobody else."""
+
+
+ALONE: Team = _Alone()
+
+
+class Together:
+    """The ranks of torch.distributed's default group, which must be there; made once for all trials of a process.
+
+    What is agreed on goes through groups of its own, on the CPU, so that it cannot be taken for a user's collectives.
+    """
+
+    def __init__(self) -> None:
+        self.rank: int = torch.distributed.get_rank()
+        self.size: int = torch.distributed.get_world_size()
+        self.own: tuple[str | int, ...] = ("worker", self.rank) if self.rank > 0 else ()
+        self._words = torch.distributed.new_group(backend="gloo", timeout=NEVER)
+        self._ends = torch.distributed.new_group(backend="gloo", timeout=NEVER)
+
+    def same(self, do: Callable[[], R]) -> R:
+        """See Team."""
+        if self.rank == 0:
+            try:
+                found = do()
+            except BaseException as error:
+                self._tell(None, f"{type(error).__name__}: {error}")
+                raise
+            self._tell(found, None)
+            return found
+        told: list[Any] = [None]
+        torch.distributed.broadcast_object_list(told, src=0, group=self._words)
+        found, raised = told[0]
+        if raised is not None:
+            raise TeamError(f"worker 0: {raised}")
+        return found
+
+    def _tell(self, found: Any, raised: str | None) -> None:
+        torch.distributed.broadcast_object_list([(found, raised)], src=0, group=self._words)
+
+    def total(self, x: Tensor) -> Tensor:
+        """See Team."""
+        x = x.clone()
+        torch.distributed.all_reduce(x)
+        return x
+
+    def end(self, error: Exception | None) -> None:
+        """See Team."""
+        reason = None if error is None else f"{type(error).__name__}: {error}"
+        try:
+            torch.distributed.monitored_barrier(self._ends, NEVER if error is None else timedelta(seconds=PATIENCE))
+            reasons: list[str | None] | None = [None] * self.size if self.rank == 0 else None
+            torch.distributed.gather_object(reason, reasons, dst=0, group=self._ends)
+        except RuntimeError as lost:
+            raise Apart(reason or f"{type(lost).__name__}: {lost}") from error
+        others = [f"worker {rank}: {reason}" for rank, reason in enumerate(reasons or ()) if reason is not None]
+        if others and error is None:
+            raise TeamError(others[0])
