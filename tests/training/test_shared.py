@@ -33,9 +33,8 @@ def check_same(config: TrainingConfig, make: Any, tolerance: float = 2e-4) -> No
         for name, value in solo.items():
             assert report[name] == pytest.approx(value, rel=tolerance, abs=1e-6), f"{name} at {step}"
     for name, value in weights.items():
-        torch.testing.assert_close(state[name], value, rtol=tolerance, atol=tolerance / 10, msg=lambda m: f"{name} {m}")  # noqa: B023
-            state[name], value, rtol=tolerance, atol=tolerance / 10, msg=lambda m: f"{name}: {m}"
-        )  # noqa: B023
+        close = {"rtol": tolerance, "atol": tolerance / 10}
+        torch.testing.assert_close(state[name], value, **close, msg=lambda m: f"{name}: {m}")  # noqa: B023
         assert torch.equal(state[name], other[name]), f"{name} differs between the workers"
 
 
