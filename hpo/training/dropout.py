@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hpo.errors import UserError
-from hpo.training.randomness import Draws, Number, bits, keys, named
+from hpo.training.randomness import Draws, MemberDraws, Number, bits, further, keys, named
 from hpo.training.slots import Now
 
 _BLOCK = 2**17  # numbers of a block: a mask costs eighty small kernels besides, so it is made for many steps at once
@@ -148,7 +148,8 @@ class Masks:
         return scale_N.view(tuple(shape))
 
     def _bits(self, layer: int, step: Tensor, count: int) -> Tensor:
-        return bits(*keys(self.seed, step, _PURPOSE, layer), count, self.device)
+        begun = self.draws.keys() if isinstance(self.draws, MemberDraws) else keys(self.seed, step)
+        return bits(*further(*begun, _PURPOSE, layer), count, self.device)
 
     def _of_block(self, key: tuple[Any, ...], make: Callable[[Tensor], Tensor]) -> Tensor:
         """The row of this step, made together with those of the next steps where they will be wanted."""

@@ -199,12 +199,11 @@ class Pack:
     def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:
         """One step of every member; their losses (K,)."""
         # the last batch of an epoch may be smaller: one step is not worth a second compilation
-        step = self._step.whole if rows_KB.shape[1] == self.batch_size else self._step
+        step = self._step if self._compiles and rows_KB.shape[1] < self.batch_size else self._step.whole
         x_KB, y_KB = _batches(self.x_N, rows_KB), _batches(self.y_N, rows_KB)
         with self._step.masks.installed():
             value_K, moved = step(self._rows, x_KB, y_KB, now, constants)
-        for name, tensor in moved.items():
-            self._rows[name].copy_(tensor)
+        self._rows |= moved
         return value_K
 
     def _constants(self, numbers: Numbers) -> EpochNumbers:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hpo.training.loop import Run
+from hpo.training.randomness import keys
 from hpo.training.shape import numbers_of
 
 
@@ -16,10 +17,12 @@ from hpo.training.shape import numbers_of
 class Numbers:
     """What members differ in: (S, K) of an epoch, (K,) of a step, 0-D inside a member.
 
-    seeds: of the members' draws.  step: done before this one, of `steps`.  values: by their dotted paths.
+    first, second: the keys of the members' draws.  step: done before this one, of `steps`.  values: by their dotted
+    paths.
     """
 
-    seeds: Tensor
+    first: Tensor
+    second: Tensor
     step: Tensor
     steps: Tensor
     values: Mapping[str, Tensor]
@@ -27,16 +30,16 @@ class Numbers:
     def at(self, step: int) -> Numbers:
         """Those of one step."""
         values = {path: table[step] for path, table in self.values.items()}
-        return Numbers(self.seeds[step], self.step[step], self.steps[step], values)
+        return Numbers(self.first[step], self.second[step], self.step[step], self.steps[step], values)
 
     def under(self, section: str) -> dict[str, Tensor]:
         """The values of one section by their fields."""
         begin = f"{section}."
         return {path[len(begin) :]: table for path, table in self.values.items() if path.startswith(begin)}
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """As vmap takes them."""
-        return self.seeds, self.step, self.steps, dict(self.values)
+        return self.first, self.second, self.step, self.steps, dict(self.values)
 
 
 def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
@@ -46,9 +49,13 @@ def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
     own_K = [numbers_of(run.config) for run in runs]
     paths = dict.fromkeys(path for run, own in zip(runs, own_K, strict=True) for path in (*own, *run.curves.rows))
     columns = {path: [_column(run, own, path) for run, own in zip(runs, own_K, strict=True)] for path in paths}
+    step_SK = first_K + torch.arange(steps)[:, None]
+    first_SK, second_SK = keys(torch.tensor([run.random.member for run in runs]), step_SK)
+    assert isinstance(first_SK, Tensor) and isinstance(second_SK, Tensor)
     return Numbers(
-        seeds=torch.tensor([run.random.member for run in runs], device=device).expand(steps, -1),
-        step=(first_K + torch.arange(steps)[:, None]).to(device),
+        first=first_SK.to(device),
+        second=second_SK.to(device),
+        step=step_SK.to(device),
         steps=torch.tensor([steps * run.config.epochs for run in runs], device=device).expand(steps, -1),
         values={path: torch.stack(column_K, 1).to(device) for path, column_K in columns.items()},
     )

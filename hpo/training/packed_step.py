@@ -23,7 +23,7 @@ from hpo.training.loop import Run
 from hpo.training.packed_numbers import Numbers
 from hpo.training.packed_rules import Row
 from hpo.training.precision import autocast
-from hpo.training.randomness import Draws
+from hpo.training.randomness import MemberDraws
 from hpo.training.rows import RowForm, averages_of
 from hpo.training.slots import Gradients, Now, Weights, no_bound
 from hpo.training.traced import Step, Traced
@@ -53,7 +53,9 @@ class MemberStep:
         """Losses (K,), and what of `rows` is another after the step. Changes nothing in place."""
         value_K, gradient_KP, kept = self.gradient(rows, x_KB, y_KB, now)
         with torch.no_grad():
-            return value_K, self.move(rows, gradient_KP, kept, now, constants)
+            moved = self.move(rows, gradient_KP, kept, now, constants)
+            # a member's number is a float64 of no dimension, which a stack of them is not: torch may widen by it
+            return value_K, {name: tensor.to(rows[name].dtype) for name, tensor in moved.items()}
 
     def gradient(self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers) -> tuple[Tensor, Tensor, Row]:
         """Losses (K,), the gradients that the optimizer gets (K, P), and the buffers after the forward pass."""
@@ -91,8 +93,8 @@ class MemberStep:
         left = {name: everything[name].detach() for name in kept}
         return self.slots.penalty(weights, value, now), (value.detach(), left)
 
-    def _now(self, seed: Tensor, step: Tensor, steps: Tensor, values: Mapping[str, Tensor]) -> Now:
-        return Now(step, steps, values, Draws(seed, step, self.device))
+    def _now(self, first: Tensor, second: Tensor, step: Tensor, steps: Tensor, values: Mapping[str, Tensor]) -> Now:
+        return Now(step, steps, values, MemberDraws(first, second, step, self.device))
 
     # ---------------------------------------------------------- after the gradient
 

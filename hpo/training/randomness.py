@@ -50,8 +50,11 @@ def scrambled(x: Any, key: int | Tensor = 0) -> Any:
 
 def keys(seed: int | Tensor, *parts: int | Tensor) -> tuple[int | Tensor, int | Tensor]:
     """Two keys of 32 bits for what (seed, *parts) name; each of them of 31 bits at most."""
-    first: int | Tensor = scrambled(seed)
-    second: int | Tensor = scrambled(seed ^ 0x2C1B3C6D)
+    return further(scrambled(seed), scrambled(seed ^ 0x2C1B3C6D), *parts)
+
+
+def further(first: int | Tensor, second: int | Tensor, *parts: int | Tensor) -> tuple[int | Tensor, int | Tensor]:
+    """The keys of (seed, *before, *parts) from those of (seed, *before)."""
     for part in parts:
         first, second = scrambled(first ^ part, second), scrambled(second ^ part, 0x27D4EB2F)
     return first, second
@@ -100,7 +103,11 @@ class Draws:
 
     def bits(self, purpose: str, count: int, part: int = 0) -> Tensor:
         """`count` whole numbers of 32 bits, int64; the same on every device."""
-        return bits(*keys(self.seed, self.step, named(purpose), part), count, self.device)
+        return bits(*further(*self.keys(), named(purpose), part), count, self.device)
+
+    def keys(self) -> tuple[int | Tensor, int | Tensor]:
+        """Those of (seed, step)."""
+        return keys(self.seed, self.step)
 
     def uniform(self, purpose: str, shape: Sequence[int] = (), part: int = 0) -> Tensor:
         """float32 in [0, 1), multiples of 2**-24; the same on every device."""
@@ -142,6 +149,18 @@ class Draws:
         log_v_2 = log_v_2R.gather(1, first_2[:, None])[:, 0]
         log_gamma_2 = d_2R[:, 0].log() + log_v_2 + u_2R[:, 16].log() / shape_2
         return (log_gamma_2[0] - log_gamma_2[1]).sigmoid()
+
+
+class MemberDraws(Draws):
+    """The draws of a member of a pack, whose keys were made for all members and steps of an epoch at once."""
+
+    def __init__(self, first: Tensor, second: Tensor, step: Tensor, device: torch.device) -> None:
+        """first, second: the keys of (seed, step), 0-D int64 as the step is."""
+        super().__init__(0, step, device)
+        self._keys = first, second
+
+    def keys(self) -> tuple[int | Tensor, int | Tensor]:
+        return self._keys
 
 
 @lru_cache(maxsize=8)

@@ -41,8 +41,8 @@ class Traced:
         self, rows: Row, x_KB: Tensor, y_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]
     ) -> tuple[Tensor, Row]:
         """See Step."""
-        seeds_K, step_K, steps_K, values = now.tensors()
-        given = [x_KB, y_KB, seeds_K, step_K, steps_K, *rows.values(), *values.values(), *constants.values()]
+        *own, values = now.tensors()
+        given = [x_KB, y_KB, *own, *rows.values(), *values.values(), *constants.values()]
         form = (*rows, None, *values, None, *constants, *(tensor.shape for tensor in given))
         if form not in self._known:
             self._seen[form] += 1
@@ -62,11 +62,12 @@ class Traced:
         """The flat step, and the names of what it gives besides the losses."""
         names: tuple[str, ...] = ()
 
-        def flat(x_KB: Tensor, y_KB: Tensor, seeds: Tensor, step: Tensor, steps: Tensor, *rest: Tensor) -> list[Tensor]:
+        def flat(x_KB: Tensor, y_KB: Tensor, *rest: Tensor) -> list[Tensor]:
             nonlocal names
             left = iter(rest)
+            first, second, step, steps = (next(left) for _ in range(4))
             own = {name: next(left) for name in rows}
-            now = Numbers(seeds, step, steps, {name: next(left) for name in values})
+            now = Numbers(first, second, step, steps, {name: next(left) for name in values})
             losses_K, moved = self.step(own, x_KB, y_KB, now, {name: next(left) for name in constants})
             names = tuple(moved)
             return [losses_K, *moved.values()]
