@@ -306,9 +306,9 @@ def trained_by(
         return TrainedLoop(base, folder, references)
     options = dict(task) if isinstance(task, Mapping) else {"name": task}
     name = str(options.pop("name"))
+    config_type: type[TrainingConfig] = OwnModelConfig
     if code is None:
-        tasks.check({"name": name, **options}, "task")
-    config_type: type[TrainingConfig] = TrainingConfig if code is None else OwnModelConfig
+        config_type = TrainingConfig.starting(tasks.check({"name": name, **options}, "task").starts())
     for path, found in paths(config_type).items():
         if found.set_by is not None and path.split(".")[0] in base:
             raise UserError(f"base.{path}: is set by the sweep's top-level {found.set_by}; write it there")

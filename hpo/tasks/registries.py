@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from hpo.registry import Entry, Registry
 from hpo.tasks.task import Task
@@ -21,6 +22,14 @@ class TaskEntry(Entry):
     def make(self) -> Task:
         """The task's data, model, loss and metrics."""
         raise NotImplementedError
+
+    def starts(self) -> Mapping[str, Any]:
+        """What a config of this task starts from where it is not what any config does: its `model` and its `loss`.
+
+        `{"model": "transformer"}`, as the Task of `make` says too; known without making it, so that a sweep file is
+        checked against the right model. Left out where only making it can tell.
+        """
+        return {}
 
     def examples(self) -> int | None:
         """How many training examples `make` gives, None where only making it can tell.
@@ -43,6 +52,13 @@ class ModelEntry(Entry):
         Raises UserError when the architecture cannot take inputs of that shape.
         """
         raise NotImplementedError
+
+    def build_for(self, task: Task) -> nn.Module:
+        """The same for a task; for architectures that must know more of it than those shapes, such as its vocabulary.
+
+        Raises UserError when the architecture cannot take the task's inputs.
+        """
+        return self.build(task.input_shape, task.outputs)
 
 
 tasks: Registry[TaskEntry] = Registry("task", "hpo.tasks.datasets")

@@ -20,8 +20,8 @@ class Task:
 
     train, val: pairs (x, y) of equal length; x is (N, ...), y is (N,) integer classes or (N, ...) floats.
     test: the same, touched only by the final evaluation of a chosen configuration; None: there is none.
-    model: `model(config) -> nn.Module`, given the config's `model` section as a mapping; None: `config.model` names an
-        entry of the `models` registry.
+    model: `model(config) -> nn.Module`, given the config's `model` section as a mapping. Otherwise `config.model` names
+        an entry of the `models` registry, and this is the one it names by default, by name or a mapping with one.
     loss: the default of `TrainingConfig.loss` for this task, a name or a mapping with one.
     metrics: entries of the metrics registry, reported as `val_<name>`.
 
@@ -31,7 +31,7 @@ class Task:
     train: Split
     val: Split
     test: Split | None = None
-    model: Callable[[Mapping[str, Any]], nn.Module] | None = None
+    model: Callable[[Mapping[str, Any]], nn.Module] | str | Mapping[str, Any] | None = None
     loss: str | Mapping[str, Any] = "cross_entropy"
     metrics: Sequence[str | Mapping[str, Any]] = ("accuracy",)
 
@@ -41,8 +41,11 @@ class Task:
         for name, (x, y) in self.splits():
             _check_alike(f"{name} x", x, self.train[0])
             _check_alike(f"{name} y", y, self.train[1])
-        if self.model is not None and not callable(self.model):
-            raise UserError(f"task.model: must be a function that takes a config, found {_kind(self.model)}")
+        if not (self.model is None or callable(self.model) or isinstance(self.model, str | Mapping)):
+            raise UserError(
+                "task.model: must be a function that takes a config, or a registered model's name or a mapping with "
+                f"one, found {_kind(self.model)}"
+            )
         if not isinstance(self.loss, str | Mapping):
             raise UserError(f"task.loss: must be a loss's name or a mapping with one, found {_kind(self.loss)}")
         if isinstance(self.metrics, str | Mapping) or not isinstance(self.metrics, Sequence):
@@ -59,6 +62,19 @@ class Task:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch."""
         return tuple(self.train[0].shape[1:])
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many words there are where inputs are integers: the largest of all splits and 1. None for floats.
+
+        Raises UserError for words below 0.
+        """
+        if not _is_integer(self.train[0]):
+            return None
+        for name, (x, _) in self.splits():
+            if int(x.min()) < 0:
+                raise UserError(f"task.{name}: words in x must count from 0, found {int(x.min())}")
+        return 1 + max(int(x.max()) for _, (x, _) in self.splits())
 
     @property
     def has_classes(self) -> bool:

@@ -44,6 +44,12 @@ class TaskSuite(EntrySuite):
         """The task itself."""
         return task_entry.make()
 
+    def test_it_says_what_its_configs_start_from(self, task_entry: TaskEntry, task: Task) -> None:
+        known, made = TrainingConfig.starting(task_entry.starts())(), TrainingConfig.for_task(task)()
+        assert {field: getattr(made, field) for field in task_entry.starts()} == {
+            field: getattr(known, field) for field in task_entry.starts()
+        }
+
     def test_is_the_same_at_every_call(self, task_entry: TaskEntry, task: Task) -> None:
         for (name, (x, y)), (_, (again_x, again_y)) in zip(task.splits(), task_entry.make().splits(), strict=True):
             assert np.array_equal(x, again_x), name

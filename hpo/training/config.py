@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from hpo.errors import UserError
-from hpo.registry import Registry
+from hpo.registry import Entry, Registry
 from hpo.schema import Frozen, check, mistake_at, nest
 from hpo.tasks import ModelEntry, models
 from hpo.training.initializers import Initializer, initializers
@@ -21,10 +21,6 @@ from hpo.training.schedules import schedules as schedule_registry  # the field `
 
 if TYPE_CHECKING:
     from hpo.tasks import Task
-
-
-class _OneLoss(Frozen):
-    loss: Annotated[Loss, losses]
 
 
 class TrainingConfig(Frozen):
@@ -113,16 +109,30 @@ class TrainingConfig(Frozen):
     def for_task(cls, task: Task) -> type[TrainingConfig]:
         """The type of this task's configs: a free `model` mapping when the task brings its own model function.
 
-        Its `loss` defaults to the task's. Raises UserError for a loss or targets that do not fit.
+        Its `loss` and `model` default to the task's. Raises UserError for a model or loss that is not there, or targets
+        that do not fit.
         """
-        own: type[TrainingConfig] = OwnModelConfig if task.model is not None else cls
-        loss = check(_OneLoss, {"loss": task.loss}, "task").loss
+        own = OwnModelConfig if callable(task.model) else cls
+        found = own.starting({"loss": task.loss, **({} if callable(task.model) else {"model": task.model})})
+        loss = found.model_fields["loss"].get_default(call_default_factory=True)
         if not loss.takes(task.has_classes):
             wanted = "floats" if task.has_classes else "integer classes"
             raise UserError(f"task.loss: {loss.name} needs targets that are {wanted}")
-        if loss == cls.model_fields["loss"].get_default(call_default_factory=True):
-            return own
-        return create_model(own.__name__, __base__=own, loss=(Annotated[Loss, losses], loss))
+        return found
+
+    @classmethod
+    def starting(cls, starts: Mapping[str, Any]) -> type[TrainingConfig]:
+        """The same type with other defaults, `{"model": "transformer", "loss": "mse"}`; None is this type's own.
+
+        Raises UserError for a model or loss that is not there.
+        """
+        fields: dict[str, Any] = {}
+        for field, kind, registry in (("model", ModelEntry, models), ("loss", Loss, losses)):
+            own = cls.model_fields[field]
+            entry: Entry | None = registry.check(starts[field], f"task.{field}") if starts.get(field) else None
+            if entry is not None and entry != own.get_default(call_default_factory=True):
+                fields[field] = Annotated[kind, registry], Field(entry, description=own.description)
+        return create_model(cls.__name__, __base__=cls, **fields) if fields else cls
 
 
 class OwnModelConfig(TrainingConfig):

@@ -123,8 +123,8 @@ def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.
     """A network with its first weights on `device`, and the paths that the task's own model function left unread."""
     check_loss(task, config.loss)
     unread: tuple[str, ...] = ()
-    if task.model is None:
-        net = config.model.build(task.input_shape, task.outputs)
+    if not callable(task.model):
+        net = config.model.build_for(task)
     else:
         read = TrackedConfig(dict(config.model))
         net = task.model(read)

@@ -126,7 +126,6 @@ def _in_memory() -> Iterator[tuple[BinaryIO, str]]:
 def build_model(section: Mapping[str, Any], task: Task) -> nn.Module:
     """A network by a model's section, with weights drawn anywhere; torch's global generator is left as it was."""
     with torch.random.fork_rng():
-        if task.model is not None:
-            net: nn.Module = task.model(TrackedConfig(dict(section)))
-            return net
-        return check(TrainingConfig, {"model": dict(section)}).model.build(task.input_shape, task.outputs)
+        if callable(task.model):
+            return task.model(TrackedConfig(dict(section)))
+        return check(TrainingConfig, {"model": dict(section)}).model.build_for(task)

@@ -169,7 +169,7 @@ ENTRIES = {
     "a pruner": (sweep("pruner: hyperbnd"), "pruner: unknown pruner 'hyperbnd'; did you mean 'hyperband'? (allowed: "),
     "a model": (
         sweep("base: {model: mpl}"),
-        "base.model: unknown model 'mpl'; did you mean 'mlp'? (allowed: cnn, mlp)",
+        "base.model: unknown model 'mpl'; did you mean 'mlp'? (allowed: cnn, mlp, resnet18, transformer)",
     ),
     "a schedule in space": (
         space("{schedule.name: {choices: [constant, cosin]}}"),

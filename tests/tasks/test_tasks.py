@@ -20,16 +20,31 @@ from hpo.training import TrainingConfig, train_task, with_paths
 X, Y = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
 
 
+OPTIONS: dict[str, dict[str, Any]] = {"modular_addition": {"p": 11, "train_fraction": 0.8}}
+"""Of tasks that are large as they are."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "modular_addition": {"epochs": 12, "optimizer.lr": 0.01, "optimizer.weight_decay": 1.0, "model.width": 32}
+}
+"""Where a few epochs at the suite's own teach nothing."""
+
+
 class TestTasks(TaskSuite):
     @pytest.fixture(params=list(tasks))
     def task_entry(self, request: pytest.FixtureRequest) -> TaskEntry:
-        return tasks.parse(request.param)
+        self.settings = SETTINGS.get(request.param, TaskSuite.settings)
+        return tasks.parse({"name": request.param, **OPTIONS.get(request.param, {})})
+
+
+SHAPES: dict[str, tuple[int, ...]] = {"transformer": (6, 8)}
+"""Inputs of models that take no small images."""
+SMALL: dict[str, dict[str, Any]] = {"resnet18": {"width": 4}}
 
 
 class TestModels(ModelSuite):
     @pytest.fixture(params=list(models))
     def model(self, request: pytest.FixtureRequest) -> ModelEntry:
-        return models.parse(request.param)
+        self.input_shape = SHAPES.get(request.param, ModelSuite.input_shape)
+        return models.parse({"name": request.param, **SMALL.get(request.param, {})})
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -108,7 +123,7 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"train": (X[:0], Y[:0])}, r"^task\.train: has no examples"),
     ({"train": (X, Y - 1)}, r"^task\.train: classes in y must count from 0, found -1"),
     ({"train": (X, np.int64(3))}, r"^task\.train: y must have one row an example, found a single number"),
-    ({"model": "mlp"}, r"^task\.model: must be a function that takes a config, found str"),
+    ({"model": 3}, r"^task\.model: must be a function that takes a config, or a registered model's name .*found int"),
     ({"loss": 3}, r"^task\.loss: must be a loss's name or a mapping with one, found int"),
     ({"metrics": "accuracy"}, r"^task\.metrics: must be a list of metrics, found str"),
 ]

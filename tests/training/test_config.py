@@ -41,6 +41,8 @@ CONDITIONAL = {
     "initializer.bias_value",
     "initializer.negative_slope",
     "loss.alpha",
+    "model.heads",
+    "model.width",
 }
 """Paths that are legal only with certain others, or name something."""
 
@@ -189,7 +191,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 0}, r"^space\.epochs: should be greater than or equal to 1, found 0"),
     ({"epochs": 1.5}, r"^space\.epochs: should be a valid integer"),
     ({"precision": "half"}, r"^space\.precision: should be 'float32', 'bfloat16' or 'float16', found 'half'"),
-    ({"model": "resnet"}, r"^space\.model: unknown model 'resnet'; \(allowed: cnn, mlp\)"),
+    ({"model": "vgg"}, r"^space\.model: unknown model 'vgg'; \(allowed: cnn, mlp, resnet18, transformer\)"),
     ({"initializer.name": "xavier_normal", "initializer.gain": 0}, r"gain: should be greater than 0"),
 ]
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hpo.errors import UserError
 from hpo.lazy import torch
+from hpo.tasks.layers import Activation, ImageNorm, activation, image_norm
 from hpo.tasks.registries import ModelEntry, models
 
 if TYPE_CHECKING:
@@ -16,26 +17,28 @@ if TYPE_CHECKING:
 
 @models("cnn")
 class CNN(ModelEntry):
-    """Two 3x3 convolutions with ReLU and 2x2 pooling, then a linear layer; dropout may act before it."""
+    """3x3 convolutions, each with 2x2 pooling, then a linear layer; dropout may act before it."""
 
-    channels: int = Field(8, ge=1, description="channels of the first convolution; the second has twice as many")
+    channels: int = Field(8, ge=1, description="channels of the first convolution; each further one has twice as many")
+    depth: int = Field(2, ge=1, description="how many convolutions; each halves the image")
+    norm: ImageNorm = Field("none", description="behind each convolution")
+    activation: Activation = Field("relu", description="behind each norm")
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+        smallest = 2**self.depth
+        if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
             raise UserError(
-                f"model: cnn needs images (channels, height, width) of at least 4x4, the task has {input_shape}"
+                f"model: cnn needs images (channels, height, width) of at least {smallest}x{smallest}, "
+                f"the task has {input_shape}"
             )
         nn = torch.nn
-        colours, height, width = input_shape
-        wide = 2 * self.channels
-        return nn.Sequential(
-            nn.Conv2d(colours, self.channels, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(self.channels, wide, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Dropout(0.0),
-            nn.Linear(wide * (height // 4) * (width // 4), outputs),
-        )
+        inputs, height, width = input_shape
+        layers: list[nn.Module] = []
+        for block in range(self.depth):
+            channels = self.channels * 2**block
+            layers.append(nn.Conv2d(inputs, channels, 3, padding=1, bias=self.norm == "none"))
+            layers += [] if self.norm == "none" else [image_norm(self.norm, channels)]
+            layers += [activation(self.activation), nn.MaxPool2d(2)]
+            inputs = channels
+        places = (height // smallest) * (width // smallest)
+        return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.0), nn.Linear(inputs * places, outputs))

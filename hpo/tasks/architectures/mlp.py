@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from hpo.lazy import torch
+from hpo.tasks.layers import Activation, activation
 from hpo.tasks.registries import ModelEntry, models
 
 if TYPE_CHECKING:
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
 
 @models("mlp")
 class MLP(ModelEntry):
-    """Fully connected layers with ReLU; dropout may act after each hidden layer."""
+    """Fully connected layers; dropout may act after each hidden layer."""
 
     width: int = Field(64, ge=1, description="units of each hidden layer")
     depth: int = Field(1, ge=1, description="how many hidden layers")
+    norm: Literal["none", "batch", "layer"] = Field("none", description="behind each hidden layer")
+    activation: Activation = Field("relu", description="behind each norm")
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         nn = torch.nn
         layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) != 1 else []
         inputs = prod(input_shape)
         for _ in range(self.depth):
-            layers += [nn.Linear(inputs, self.width), nn.ReLU(), nn.Dropout(0.0)]
+            layers.append(nn.Linear(inputs, self.width, bias=self.norm != "batch"))  # whose own bias does
+            layers += [nn.BatchNorm1d(self.width)] if self.norm == "batch" else []
+            layers += [nn.LayerNorm(self.width)] if self.norm == "layer" else []
+            layers += [activation(self.activation), nn.Dropout(0.0)]
             inputs = self.width
         return nn.Sequential(*layers, nn.Linear(inputs, outputs))
