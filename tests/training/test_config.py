@@ -121,7 +121,7 @@ def narrowed(what: Path, entry: type[Entry], path: str) -> Path:
     """The path as one entry has it; `paths()` says what the widest of all allows."""
     own = entry.model_json_schema()["properties"][path.split(".")[1]]
     if what.kind not in ("int", "float"):
-        return what
+        return replace(what, choices=tuple(own["enum"])) if "enum" in own else what
     return replace(
         what,
         low=own.get("minimum", own.get("exclusiveMinimum")),
