@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ def launch(
     from hpo.storage import open_storage
 
     say, show = say or _say, show or _show_plainly()
+    for note in sweep.check_data():
+        say(f"task: {note}")
     url, origin = choose_storage(storage, sweep.storage)
     with open_storage(url) as opened_storage:
         say(f"study {sweep.name!r} in {opened_storage.place} ({origin})")
@@ -381,8 +384,6 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    import sys
-
     print(text, file=sys.stderr)  # noqa: T201
 
 

@@ -22,6 +22,8 @@ def check(file: o.SweepFile, overrides: o.Overrides = None, as_json: o.Json = Fa
     from hpo.sweep import Sweep
 
     sweep = Sweep.from_file(file, overrides or ())
+    for note in sweep.check_data():
+        say(f"task: {note}")
     if as_json:
         put_json(sweep.canonical())
     else:

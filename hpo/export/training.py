@@ -15,10 +15,11 @@ from hpo.encryption import current
 from hpo.errors import UserError
 from hpo.export.form import Exported, read_export, versions
 from hpo.export.result import TrainResult, is_within, tolerance
-from hpo.loader import digest, find_file, run_file
+from hpo.loader import find_file, run_file
 from hpo.schema import Frozen, check, flatten
 from hpo.sweep.reading import fill_environment, read_override
 from hpo.sweep.trained import trained_by
+from hpo.tasks.content import digest_of
 
 if TYPE_CHECKING:
     from hpo.training.again import Again
@@ -173,7 +174,7 @@ def _differences(exported: Exported) -> tuple[str, ...]:
     lines = [
         f"{file} has changed since the study"
         for file, before in exported.code.items()
-        if Path(file).is_file() and digest(file) != before
+        if Path(file).exists() and digest_of(Path(file)) != before
     ]
     lines += [
         f"{name} is {now}, it was {exported.versions.get(name)}"

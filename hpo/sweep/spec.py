@@ -236,6 +236,13 @@ class Sweep(Frozen):
         """What paths of the sweep hang on."""
         return self._folder
 
+    def check_data(self) -> tuple[str, ...]:
+        """Read a registered task's data, and check all that hangs on them; sentences on what was done to them.
+
+        Processed files of the user's are kept for the trials. Raises UserError.
+        """
+        return self._trained.check_data(self._space, self.goals, self.pruner)
+
     def canonical(self) -> dict[str, Any]:
         """The one form of this sweep: every key, defaults filled in, parameters with types, paths absolute.
 

@@ -9,7 +9,7 @@ import difflib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,6 +19,7 @@ from hpo.schema import check, shown
 from hpo.search.pruners import Pruner
 from hpo.space import Choice, Int, Parameter, Space
 from hpo.tasks import tasks
+from hpo.tasks.content import digest_of
 from hpo.training import OwnModelConfig, TrainingConfig, paths, with_paths
 from hpo.training import Path as ConfigPath
 from hpo.training.config import registry_of
@@ -71,6 +72,14 @@ class Trained:
         del space
         return set()
 
+    def check_data(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> tuple[str, ...]:
+        """Read the data of a registered task and `check` anew, now that its targets are known; what to say of it.
+
+        Raises UserError. No code of the user's is run: of that only the trials see what it gives.
+        """
+        del space, goals, pruner
+        return ()
+
     def structural(self, space: Space) -> frozenset[str]:
         """The parameters on which trials of one pack have to agree; none where there are no packs."""
         del space
@@ -109,6 +118,7 @@ class TrainedTask(Trained):
     options: Mapping[str, Any]
     config: TrainingConfig
     own: bool
+    examples: int | None = None
 
     def canonical(self) -> dict[str, Any]:
         """The task with all its options; those of a user's function as they were given."""
@@ -156,13 +166,22 @@ class TrainedTask(Trained):
                 self._check_files(config, params)
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
+    def check_data(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> tuple[str, ...]:
+        """With the task's own loss and number of examples."""
+        job = self.job((), goals)
+        if self.own or not isinstance(job, TaskJob):
+            return ()
+        task = job.make()
+        known = replace(self, config=job.config_for(task), examples=len(task.train[0]))
+        known.check(space, goals, pruner)
+        return tuple(task.notes)
+
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
         """Warmup and milestones must lie inside the run; checked where the task says how many examples there are."""
-        examples = None if self.own else tasks.parse({"name": self.name, **self.options}).examples()
-        if examples is None:
+        if self.examples is None:
             return
         try:
-            check_steps(config, math.ceil(examples / config.batch_size) * config.epochs)
+            check_steps(config, math.ceil(self.examples / config.batch_size) * config.epochs)
         except UserError as error:
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None
@@ -232,8 +251,11 @@ class TrainedTask(Trained):
         return section in ("optimizer", "loss") and self._find(path).kind == "float"
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Every field of the TrainingConfig, the task's default loss included."""
-        return with_paths(self.config, params).model_dump(mode="json")
+        """Every field of the TrainingConfig; without a loss where none is chosen, which leaves it to the task."""
+        config = with_paths(self.config, params).model_dump(mode="json")
+        if not any(path.partition(".")[0] == "loss" for path in (*self.base, *params)):
+            del config["loss"]
+        return config
 
     def max_resource(self, space: Space) -> int | None:
         """Epochs; the highest when they are searched."""
@@ -306,9 +328,13 @@ def trained_by(
         return TrainedLoop(base, folder, references)
     options = dict(task) if isinstance(task, Mapping) else {"name": task}
     name = str(options.pop("name"))
+    examples = None
     config_type: type[TrainingConfig] = OwnModelConfig
     if code is None:
-        config_type = TrainingConfig.starting(tasks.check({"name": name, **options}, "task").starts())
+        entry = tasks.check({"name": name, **options}, "task").placed(folder)
+        options, examples = entry.options(), entry.examples()
+        references = tuple(Reference(str(path), "", digest_of(path)) for path in entry.inputs())
+        config_type = TrainingConfig.starting(entry.starts())
     for path, found in paths(config_type).items():
         if found.set_by is not None and path.split(".")[0] in base:
             raise UserError(f"base.{path}: is set by the sweep's top-level {found.set_by}; write it there")
@@ -318,7 +344,7 @@ def trained_by(
     except UserError as error:
         raise UserError(f"base.{error}") from None
     references += tuple(Reference(str(path), "", digest(path)) for path in files)
-    return TrainedTask(base, folder, references, name, options, config, code is not None)
+    return TrainedTask(base, folder, references, name, options, config, code is not None, examples)
 
 
 def _renamed(raw: Mapping[str, Any], name_of: Callable[[str], str]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.registry import Entry, Registry
 from hpo.tasks.task import Task
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import nn
 
 
@@ -37,6 +40,22 @@ class TaskEntry(Entry):
         Whoever says it has a warmup that is too long refused before anything starts.
         """
         return None
+
+    def options(self) -> dict[str, Any]:
+        """Its fields as a sweep file could hold them, beside its name."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key != "name"}
+
+    def placed(self, folder: Path) -> Self:
+        """The same task with the files it names looked up from `folder`. Raises UserError for one that is not there."""
+        del folder
+        return self
+
+    def inputs(self) -> tuple[Path, ...]:
+        """The files, or folders with all that is in them, on which a placed task rests; what they hold is part of it.
+
+        Raises UserError for one that is not there.
+        """
+        return ()
 
 
 class ModelEntry(Entry):

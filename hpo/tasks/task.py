@@ -24,6 +24,7 @@ class Task:
         an entry of the `models` registry, and this is the one it names by default, by name or a mapping with one.
     loss: the default of `TrainingConfig.loss` for this task, a name or a mapping with one.
     metrics: entries of the metrics registry, reported as `val_<name>`.
+    notes: sentences on what was done to the data that a person should know; said when a sweep begins.
 
     Raises UserError, in one sentence, for splits that do not fit together or things of the wrong type.
     """
@@ -34,6 +35,7 @@ class Task:
     model: Callable[[Mapping[str, Any]], nn.Module] | str | Mapping[str, Any] | None = None
     loss: str | Mapping[str, Any] = "cross_entropy"
     metrics: Sequence[str | Mapping[str, Any]] = ("accuracy",)
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name, split in self.splits():

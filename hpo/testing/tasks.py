@@ -23,8 +23,8 @@ class TaskSuite(EntrySuite):
     """Tests of one task entry; a subclass gives it as the fixture `task_entry`."""
 
     registry = tasks
-    settings: dict[str, Any] = {"epochs": 3, "optimizer.lr": 0.01}
-    """What a config needs to learn something in a few epochs."""
+    settings: dict[str, Any] = {"epochs": 3, "optimizer.lr": 0.001}
+    """What a config needs to learn something in every one of a few epochs."""
 
     @pytest.fixture
     def task_entry(self) -> TaskEntry:

@@ -83,7 +83,8 @@ class TaskJob(TrainingJob):
     def make(self) -> Task:
         """The task itself. Raises UserError for a function that raises or returns something else."""
         if self.reference is None:
-            return with_objectives(tasks.parse({"name": self.name, **self.options}).make(), self.metrics)
+            entry = tasks.parse({"name": self.name, **self.options}).placed(Path(self.folder))
+            return with_objectives(entry.make(), self.metrics)
         function = load(here(self.reference, Path(self.folder)), "task", Path(self.folder))
         try:
             task = function(**self.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hpo.testing.models import ModelSuite
 from hpo.testing.tasks import TaskSuite
 from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, train_task, with_paths
+from tests.tasks.files import entry_in
 
 X, Y = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
 
@@ -30,9 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 class TestTasks(TaskSuite):
     @pytest.fixture(params=list(tasks))
-    def task_entry(self, request: pytest.FixtureRequest) -> TaskEntry:
+    def task_entry(self, request: pytest.FixtureRequest, tmp_path: Path) -> TaskEntry:
         self.settings = SETTINGS.get(request.param, TaskSuite.settings)
-        return tasks.parse({"name": request.param, **OPTIONS.get(request.param, {})})
+        return entry_in(tmp_path / "data", request.param, **OPTIONS.get(request.param, {}))
 
 
 SHAPES: dict[str, tuple[int, ...]] = {"transformer": (6, 8)}

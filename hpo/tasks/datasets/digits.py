@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from hpo.tasks.bundled import table
 from hpo.tasks.registries import TaskEntry, tasks
 from hpo.tasks.task import Task
 
@@ -40,16 +39,6 @@ class Digits(TaskEntry):
 
 
 def load_digits() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Pixels (1797, 64) as float64 and classes (1797,) as int64, as `sklearn.datasets.load_digits` gives them.
-
-    Reads scikit-learn's file without importing scikit-learn, which takes half a second in every worker.
-    """
-    spec = importlib.util.find_spec("sklearn")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
-        if file.exists():
-            table_NC = np.loadtxt(file, delimiter=",")
-            return table_NC[:, :-1], table_NC[:, -1].astype(np.int64)
-    from sklearn.datasets import load_digits as slowly
-
-    return slowly(return_X_y=True)  # type: ignore[no-any-return]
+    """Pixels (1797, 64) as float64 and classes (1797,) as int64, as `sklearn.datasets.load_digits` gives them."""
+    table_NC = table("digits.csv.gz", delimiter=",")
+    return table_NC[:, :-1], table_NC[:, -1].astype(np.int64)
