@@ -17,6 +17,7 @@ from hpo.schema import Frozen, sentence, shown
 from hpo.search.pruners import Pruner, pruners
 from hpo.search.samplers import Sampler, samplers
 from hpo.space import Space
+from hpo.sweep.data import check_data
 from hpo.sweep.durations import Duration
 from hpo.sweep.plain import nested, plain
 from hpo.sweep.reading import (
@@ -241,7 +242,7 @@ class Sweep(Frozen):
 
         Processed files of the user's are kept for the trials. Raises UserError.
         """
-        return self._trained.check_data(self._space, self.goals, self.pruner)
+        return check_data(self._trained, self._space, self.goals, self.pruner)
 
     def canonical(self) -> dict[str, Any]:
         """The one form of this sweep: every key, defaults filled in, parameters with types, paths absolute.

@@ -9,7 +9,7 @@ import difflib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -71,14 +71,6 @@ class Trained:
         """The files that a trial loads besides code."""
         del space
         return set()
-
-    def check_data(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> tuple[str, ...]:
-        """Read the data of a registered task and `check` anew, now that its targets are known; what to say of it.
-
-        Raises UserError. No code of the user's is run: of that only the trials see what it gives.
-        """
-        del space, goals, pruner
-        return ()
 
     def structural(self, space: Space) -> frozenset[str]:
         """The parameters on which trials of one pack have to agree; none where there are no packs."""
@@ -165,16 +157,6 @@ class TrainedTask(Trained):
                 self._check_steps(config, params)
                 self._check_files(config, params)
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
-
-    def check_data(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> tuple[str, ...]:
-        """With the task's own loss and number of examples."""
-        job = self.job((), goals)
-        if self.own or not isinstance(job, TaskJob):
-            return ()
-        task = job.make()
-        known = replace(self, config=job.config_for(task), examples=len(task.train[0]))
-        known.check(space, goals, pruner)
-        return tuple(task.notes)
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
         """Warmup and milestones must lie inside the run; checked where the task says how many examples there are."""

@@ -93,8 +93,9 @@ def _read(folder: Path) -> Task | None:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         splits = {name: (_array(folder, f"{name}_x"), _array(folder, f"{name}_y")) for name in facts.pop("splits")}
+        facts |= {name: tuple(facts[name]) for name in ("metrics", "notes")}
         task = Task(**{**splits, **facts})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, EOFError, ValueError, TypeError, KeyError):
         return None
     with contextlib.suppress(OSError):
         os.utime(folder)
@@ -117,5 +118,5 @@ def _say(folder: Path, error: OSError) -> None:
     log.warning(
         "the data could not be kept in %s, so every process makes them anew: %s",
         folder.parent,
-        error.strerror or error,
+        error.strerror or "they could be written in part only; is the disk full?",  # NumPy's error says no more
     )

@@ -58,9 +58,9 @@ def _worth(train: pd.DataFrame) -> tuple[list[str], list[str]]:
         values = train[name].dropna()
         different = values.nunique()
         if different == 0:
-            notes.append(f"column {name!r} is left out: it is empty")
+            notes.append(f"column {name!r} is left out: it is empty in all rows that train")
         elif different == 1:
-            notes.append(f"column {name!r} is left out: it is {values.iloc[0]!r} in all rows that train")
+            notes.append(f"column {name!r} is left out: it is {values.tolist()[0]!r} in all rows that train")
         elif values.dtype == object and different == len(train):
             notes.append(f"column {name!r} is left out: its texts are different in all rows that train")
         else:

@@ -30,7 +30,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray[Any, Any]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read()
-    except (EOFError, zlib.error):
+    except (EOFError, zlib.error, gzip.BadGzipFile):
         raise UserError(f"task.path: {path.name} is cut off, or no whole gzip file; get it anew") from None
     except OSError as error:
         raise cannot_read(path, error) from None

@@ -69,10 +69,11 @@ class Npz(FileTask):
 
 def _arrays(path: Path) -> Mapping[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
                 raise UserError(f"task.path: {path.name} is a single array; np.savez(path, x=..., y=...) writes both")
-            return {name: file[name] for name in file.files}
+            return {name: found[name] for name in found.files}
     except OSError as error:
         raise cannot_read(path, error) from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
