@@ -161,7 +161,10 @@ VALUES = {
 }
 
 ENTRIES = {
-    "a task": (sweep(task="task: digit"), "task: unknown task 'digit'; did you mean 'digits'? (allowed: digits)"),
+    "a task": (
+        sweep(task="task: digit"),
+        "task: unknown task 'digit'; did you mean 'digits'? (allowed: breast_cancer, ",
+    ),
     "a sampler": (
         sweep("sampler: tpee"),
         "sampler: unknown sampler 'tpee'; did you mean 'tpe'? (allowed: brute_force, ",

@@ -58,6 +58,16 @@ HOLE = np.where(np.arange(50)[:, None] == 7, np.nan, X)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no y": ({"x": X, "Y": Y}, "unknown array 'y'; did you mean 'Y'? (allowed: Y, x)"),
     "no y_train": ({"x_train": X, "y": Y}, "unknown array 'y_train'; "),
+    "no x_train": ({"x": X, "y_train": Y}, "unknown array 'x_train'; "),
+    "nothing": ({"x": X[:0], "y": Y[:0]}, "x holds no examples"),
+    "other shapes": (
+        {"x_train": X, "y_train": Y, "x_val": X[:, :3], "y_val": Y},
+        "x_val has examples of shape (3,), those of x_train are (4,)",
+    ),
+    "texts and numbers": (
+        {"x_train": X, "y_train": Y, "x_val": X, "y_val": Y.astype(str)},
+        "one of y_val and y_train holds texts, the other numbers",
+    ),
     "other lengths": ({"x": X, "y": Y[:49]}, "x and y must have the same length, found 50 and 49"),
     "NaN": ({"x": HOLE, "y": Y}, "x is NaN or infinite in row 7 of 50, counted from 0"),
     "NaN targets": ({"x": X, "y": HOLE[:, 0]}, "y is NaN or infinite in row 7 of 50, counted from 0"),

@@ -42,8 +42,10 @@ class Npz(FileTask):
     def process(self) -> Task:
         arrays = _arrays(Path(self.path))
         given = "x_train" in arrays or "y_train" in arrays
-        names = [f"_{part}" for part in ("train", "val", "test") if f"x_{part}" in arrays] if given else [""]
+        more = [f"_{part}" for part in ("val", "test") if f"x_{part}" in arrays]
+        names = ["_train", *more] if given else [""]
         pairs = [_pair(arrays, name) for name in names]
+        _check_alike(dict(zip(names, pairs, strict=True)))
         goals = targets(np.concatenate([y for _, y in pairs]), self.kind, "task.path", f"y{names[0]}")
         xs, parts = self._split(pairs, goals, names)
         if self.standardize:
@@ -96,6 +98,8 @@ def _pair(arrays: Mapping[str, Array], part: str) -> tuple[Array, Array]:
         y = y[:, 0]
     if y.ndim != 1:
         raise UserError(f"task.path: y{part} must be (examples,), found shape {y.shape}")
+    if not len(x):
+        raise UserError(f"task.path: x{part} holds no examples")
     if len(x) != len(y):
         raise UserError(f"task.path: x{part} and y{part} must have the same length, found {len(x)} and {len(y)}")
     for name, values in ((f"x{part}", x), (f"y{part}", y)):
@@ -105,6 +109,17 @@ def _pair(arrays: Mapping[str, Array], part: str) -> tuple[Array, Array]:
     if y.dtype.kind not in "biuf":
         raise UserError(f"task.path: y{part} must hold classes or numbers, found {y.dtype}")
     return x, y.astype(np.float64)
+
+
+def _check_alike(pairs: Mapping[str, tuple[Array, Array]]) -> None:
+    (first, (x, y)), *others = pairs.items()
+    for part, (other_x, other_y) in others:
+        if other_x.shape[1:] != x.shape[1:]:
+            raise UserError(
+                f"task.path: x{part} has examples of shape {other_x.shape[1:]}, those of x{first} are {x.shape[1:]}"
+            )
+        if other_y.dtype != y.dtype:
+            raise UserError(f"task.path: one of y{part} and y{first} holds texts, the other numbers")
 
 
 def _check_finite(name: str, values: Array) -> None:
