@@ -233,11 +233,11 @@ class TrainedTask(Trained):
         return section in ("optimizer", "loss") and self._find(path).kind == "float"
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Every field of the TrainingConfig; without a loss where none is chosen, which leaves it to the task."""
-        config = with_paths(self.config, params).model_dump(mode="json")
-        if not any(path.partition(".")[0] == "loss" for path in (*self.base, *params)):
-            del config["loss"]
-        return config
+        """Every field of the TrainingConfig; without a loss that nobody chose, which leaves it to the task's data."""
+        found = with_paths(self.config, params)
+        usual = TrainingConfig.model_fields["loss"].get_default(call_default_factory=True)
+        chosen = any(path.partition(".")[0] == "loss" for path in (*self.base, *params)) or found.loss != usual
+        return found.model_dump(mode="json", exclude=None if chosen else {"loss"})
 
     def max_resource(self, space: Space) -> int | None:
         """Epochs; the highest when they are searched."""

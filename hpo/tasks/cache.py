@@ -76,6 +76,7 @@ def _write(task: Task, folder: Path) -> None:
                 np.save(draft / f"{name}_{part}.npy", values, allow_pickle=False)
         facts = {
             "splits": [name for name, _ in task.splits()],
+            "model": task.model,
             "loss": task.loss,
             "metrics": list(task.metrics),
             "notes": list(task.notes),

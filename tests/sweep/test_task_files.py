@@ -128,9 +128,9 @@ def test_check_says_what_was_done_to_the_data(folder: Path) -> None:
     ]
 
 
-def test_the_config_of_an_export_leaves_a_tasks_own_loss_to_it(build: Build) -> None:
+def test_the_config_of_an_export_leaves_a_loss_that_nobody_chose_to_the_data(folder: Path, build: Build) -> None:
+    assert "loss" not in sweep_in(folder).trained.full_config({"optimizer.lr": 0.1})
+    assert sweep_in(folder, "base.loss=focal").trained.full_config({})["loss"]["name"] == "focal"
     sweep = build(task="diabetes", objective={"metric": "val_r2", "direction": "maximize"})
     assert sweep.check_data() == ()
-    assert "loss" not in sweep.trained.full_config({"optimizer.lr": 0.1})
-    chosen = build(task="diabetes", base={"loss": "huber"}).trained.full_config({})
-    assert chosen["loss"]["name"] == "huber"
+    assert sweep.trained.full_config({})["loss"]["name"] == "mse"

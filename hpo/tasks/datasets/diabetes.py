@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from hpo.tasks.bundled import table
@@ -23,9 +26,12 @@ class Diabetes(TaskEntry):
     def examples(self) -> int:
         return 266
 
+    def starts(self) -> Mapping[str, Any]:
+        return {"loss": "mse"}
+
     def make(self) -> Task:
         x_NF, y_N = table("diabetes_data_raw.csv.gz"), table("diabetes_target.csv.gz")
         parts = shared_out(y_N, self.split_seed, val=0.2, test=0.2)
         x, x_val, x_test = standardized(*(x_NF[part] for part in parts))
         y, y_val, y_test = standardized(*(y_N[part] for part in parts))
-        return Task((x, y), (x_val, y_val), (x_test, y_test), loss="mse", metrics=("r2", "rmse", "mae"))
+        return Task((x, y), (x_val, y_val), (x_test, y_test), metrics=("r2", "rmse", "mae"), **self.starts())
