@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
     from hpo.storage import RunRecord, StudyStorage
+    from hpo.sweep.settings import Settings
 
 DEFAULT_STORAGE = "sqlite:///hpo.db"
 ENVIRONMENT = "HPO_STORAGE"
@@ -92,11 +93,15 @@ def stored_sweep(study: optuna.Study) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """A trial worth showing: its number, objective values, parameters; packed: whether it trained in a pack."""
+    """A trial worth showing: its number, objective values, parameters; packed: whether it trained in a pack.
+
+    settings: what the parameters mean for its configuration (`hpo.sweep.settings`).
+    """
 
     number: int
     values: tuple[float, ...]
     params: Mapping[str, Any]
+    settings: Mapping[str, Any]
     packed: bool = False
 
 
@@ -183,10 +188,25 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
     if not found:
         raise NotFound(f"study {study.study_name!r} has no COMPLETE trial yet", hint=f"hpo trials {study.study_name}")
     chosen = found if len(study.directions) > 1 else [study.best_trial]
+    settings = settings_of(study)
     return tuple(
-        BestTrial(trial.number, tuple(trial.values), dict(trial.params), bool(trial.user_attrs.get(attributes.PACKED)))
+        BestTrial(
+            trial.number,
+            tuple(trial.values),
+            dict(trial.params),
+            settings(trial.params),
+            packed=bool(trial.user_attrs.get(attributes.PACKED)),
+        )
         for trial in chosen
     )
+
+
+def settings_of(study: optuna.Study) -> Settings:
+    """A function from the parameters of a trial of `study` to what its configuration gets."""
+    from hpo.sweep.settings import settings_reader
+
+    made_by_hpo = isinstance(study.user_attrs.get(attributes.SWEEP), str)
+    return settings_reader(stored_sweep(study)["keys"] if made_by_hpo else {})
 
 
 def kept_checkpoint(study: optuna.Study, number: int) -> str | None:

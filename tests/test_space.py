@@ -1,22 +1,18 @@
-"""Search spaces: every rule with its sentence, and by hypothesis that nothing is lost, invalid or unreachable."""
+"""Search spaces: every rule with its sentence."""
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
-import random
-from collections.abc import Sequence
 from typing import Any
 
 import optuna
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from hpo import yaml12
 from hpo.errors import UserError
 from hpo.space import Choice, Float, Int, Space
+from tests.dice import Dice
 
 YAML = """
 optimizer.lr: {low: 1e-4, high: 1.0, log: true}
@@ -35,31 +31,6 @@ schedule.name:
 batch_size: {choices: {32: {}, 64: {optimizer.warm: {choices: [true, false]}}}}
 """
 SPACE = Space.parse(yaml12.load(YAML, "f"))
-
-
-class Dice:
-    """A trial that draws at random and remembers the order in which it was asked."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.asked: list[str] = []
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        self.asked.append(name)
-        if step is not None:
-            return min(high, low + step * self.rng.randint(0, round((high - low) / step)))
-        drawn = math.exp(self.rng.uniform(math.log(low), math.log(high))) if log else self.rng.uniform(low, high)
-        return min(high, max(low, drawn))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        self.asked.append(name)
-        return self.rng.randrange(low, high + 1, step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        self.asked.append(name)
-        return self.rng.choice(choices)
 
 
 def test_yaml_and_python_say_the_same() -> None:
@@ -220,7 +191,7 @@ def test_mistakes_end_in_a_sentence_that_names_the_path(raw: Any, sentence: str)
         *[(key, "low") for key in ("min", "lower", "min_value", "minimum")],
         *[(key, "high") for key in ("max", "upper", "max_value", "maximum")],
         *[(key, "choices") for key in ("values", "categories", "grid_search")],
-        *[(key, "log: true") for key in ("scale", "distribution")],
+        *[(key, "log: true") for key in ("scaling", "distribution")],
         ("value", "base"),
         ("q", "step"),
         ("bounds", "low and high"),
@@ -292,106 +263,3 @@ def test_grids_and_sizes() -> None:
     assert "brute_force" in str(caught.value.hint)
     with pytest.raises(UserError, match=r"space\.x: a grid needs a finite list of values; give it a step"):
         Space({"x": Float(0, 1)}).grid()
-
-
-# ------------------------------------------------------------------ properties
-
-NAMES = [f"{a}.{b}" for a in "abcd" for b in "xyz"]
-
-
-@st.composite
-def floats(draw: st.DrawFn) -> Float:
-    shape = draw(st.sampled_from(["plain", "log", "step"]))
-    if shape == "step":
-        low, step = draw(st.integers(-50, 50)), draw(st.sampled_from([1, 5, 25, 100]))
-        return Float(low / 100, (low + step * draw(st.integers(0, 40))) / 100, step=step / 100)
-    least = 1e-12 if shape == "log" else -1e12
-    low, high = sorted([draw(st.floats(least, 1e12)), draw(st.floats(least, 1e12))])
-    return Float(low, high, log=shape == "log")
-
-
-@st.composite
-def ints(draw: st.DrawFn) -> Int:
-    if draw(st.booleans()):
-        low, high = sorted([draw(st.integers(1, 1000)), draw(st.integers(1, 1000))])
-        return Int(low, high, log=True)
-    low, step = draw(st.integers(-1000, 1000)), draw(st.integers(1, 50))
-    return Int(low, low + step * draw(st.integers(0, 40)), step=step)
-
-
-SCALARS = st.none() | st.booleans() | st.integers(2, 99) | st.floats(2.5, 9.5) | st.text("abc.- ", max_size=4)
-
-
-@st.composite
-def spaces(draw: st.DrawFn, names: tuple[str, ...] = tuple(NAMES), depth: int = 3) -> Space:
-    """Spaces of every shape; branches of one choice may share paths with the same domain."""
-    taken = draw(st.lists(st.sampled_from(names), max_size=4, unique=True)) if names else []
-    left = tuple(name for name in names if name not in taken)
-    domains: dict[str, Any] = {}
-    for name in taken:
-        kind = draw(st.sampled_from(["float", "int", "choice", "branches"] if depth else ["float", "int", "choice"]))
-        if kind in ("float", "int"):
-            domains[name] = draw(floats() if kind == "float" else ints())
-            continue
-        values = draw(st.lists(SCALARS, min_size=1, max_size=4, unique=True))
-        if kind == "choice":
-            domains[name] = Choice(values)
-            continue
-        # each choice has names of its own, so that only its branches can meet
-        own, left = left[: len(left) // 2], left[len(left) // 2 :]
-        shared = draw(spaces(own[:2], 0))
-        domains[name] = Choice(
-            {v: {**(shared if draw(st.booleans()) else {}), **draw(spaces(own[2 + i :: 4], depth - 1))}
-             for i, v in enumerate(values)}
-        )  # fmt: skip
-    return Space(domains)
-
-
-@settings(max_examples=60, deadline=None)
-@given(spaces())
-def test_nothing_is_lost_in_raw_json_and_yaml(space: Space) -> None:
-    assert Space.parse(space.to_raw()) == space
-    assert Space.from_json(space.to_json()) == space
-    assert hash(Space.from_json(space.to_json())) == hash(space)
-    assert Space.from_json(json.dumps(json.loads(space.to_json()), sort_keys=True)) == space
-    assert Space.parse(yaml12.load(yaml12.dump({"space": space.to_raw()}), "f")["space"]) == space
-    assert pickle.loads(pickle.dumps(space)) == space
-
-
-@settings(max_examples=60, deadline=None)
-@given(spaces(), st.integers(0, 10**6))
-def test_suggestions_are_valid(space: Space, seed: int) -> None:
-    params = space.suggest(Dice(seed))
-    space.validate(params)
-    assert set(space) <= set(params) <= set(space.parameters())
-
-
-@settings(max_examples=20, deadline=None)
-@given(spaces(), st.integers(0, 2**31 - 1))
-def test_optunas_suggestions_are_valid_and_silent(space: Space, seed: int) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    for _ in range(3):
-        space.validate(space.suggest(study.ask()))
-
-
-@settings(max_examples=30, deadline=None)
-@given(spaces())
-def test_every_branch_is_reached(space: Space) -> None:
-    reached: set[str] = set()
-    for seed in range(800):
-        reached |= set(space.suggest(Dice(seed)))
-        if reached == set(space.parameters()):
-            return
-    raise AssertionError(f"never asked: {set(space.parameters()) - reached}")
-
-
-@settings(max_examples=40, deadline=None)
-@given(spaces(depth=0))
-def test_grids_hold_points_of_the_space(space: Space) -> None:
-    size = space.size()
-    assume(size is not None)
-    grid = space.grid()
-    assert math.prod(len(values) for values in grid.values()) == size
-    for path, values in grid.items():
-        assert values
-        assert all(space[path].problem(value) is None for value in values)

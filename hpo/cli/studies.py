@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import optuna
 
     from hpo.studies import BestTrial, StudyStatus
+    from hpo.sweep.settings import Settings
 
 
 def status(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> None:
@@ -75,22 +76,22 @@ def trials(
     as_json: o.Json = False,
 ) -> None:
     """List a study's trials, show one with its curve, reason and log, or write them all to a table."""
-    from hpo.studies import kept_checkpoint, opened, trial_numbers
+    from hpo.studies import kept_checkpoint, opened, settings_of, trial_numbers
 
     if output is not None:
         put(str(_write_table(name, output, curves, storage)))
         return
     with opened(name, storage) as (study, _):
-        found = study.get_trials(deepcopy=False)
+        found, settings = study.get_trials(deepcopy=False), settings_of(study)
         if trial is None:
-            _put_trials(found, as_json)
+            _put_trials(found, settings, as_json)
             return
         if not 0 <= trial < len(found):
             raise NotFound(f"study {name!r} has no trial {trial}; {trial_numbers(len(found))}")
         if as_json:
-            put_json(frozen_data(found[trial]))
+            put_json(frozen_data(found[trial], settings))
         else:
-            put(_one_trial(found[trial], kept_checkpoint(study, trial)))
+            put(_one_trial(found[trial], settings, kept_checkpoint(study, trial)))
 
 
 def _write_table(name: str, output: Path, curves: bool, storage: str | None) -> Path:
@@ -119,9 +120,9 @@ def log(name: o.Name, storage: o.Storage = None, as_json: o.Json = False) -> Non
         put(f"{event.moment.astimezone().isoformat(sep=' ', timespec='seconds')}  {event.text}")
 
 
-def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:
+def _put_trials(found: list[optuna.trial.FrozenTrial], settings: Settings, as_json: bool) -> None:
     if as_json:
-        put_json([frozen_data(trial) for trial in found])
+        put_json([frozen_data(trial, settings) for trial in found])
         return
     packed = any(trial.user_attrs.get("packed") for trial in found)
     rows = [
@@ -132,20 +133,20 @@ def _put_trials(found: list[optuna.trial.FrozenTrial], as_json: bool) -> None:
             str(len(trial.intermediate_values)),
             *(["yes" if trial.user_attrs.get("packed") else ""] if packed else []),
             str(trial.user_attrs.get("reason") or "")[:60],
-            " ".join(f"{name}={_short(value)}" for name, value in trial.params.items()),
+            " ".join(f"{name}={_short(value)}" for name, value in settings(trial.params).items()),
         ]
         for trial in found
     ]
     put(table(["trial", "state", "value", "steps", *(["packed"] if packed else []), "reason", "parameters"], rows))
 
 
-def _one_trial(trial: optuna.trial.FrozenTrial, checkpoint: str | None) -> str:
+def _one_trial(trial: optuna.trial.FrozenTrial, settings: Settings, checkpoint: str | None) -> str:
     attrs = trial.user_attrs
     values = " ".join(number(value) for value in trial.values or [])
     lines = [f"trial {trial.number}: {trial.state.name} {values}".rstrip()]
     if attrs.get("reason"):
         lines.append(f"reason: {attrs['reason']}")
-    lines += [f"  {name}: {_short(value)}" for name, value in trial.params.items()]
+    lines += [f"  {name}: {_short(value)}" for name, value in settings(trial.params).items()]
     lines += [f"step {step}: {number(value)}" for step, value in sorted(trial.intermediate_values.items())]
     lines += [f"{name} at the end: {number(value)}" for name, value in dict(attrs.get("metrics") or {}).items()]
     if trial.duration is not None:
@@ -156,13 +157,14 @@ def _one_trial(trial: optuna.trial.FrozenTrial, checkpoint: str | None) -> str:
     return "\n".join(lines)
 
 
-def frozen_data(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-    """A trial as JSON data."""
+def frozen_data(trial: optuna.trial.FrozenTrial, settings: Settings = dict) -> dict[str, Any]:
+    """A trial as JSON data. settings: what its parameters mean for its configuration."""
     return {
         "number": trial.number,
         "state": trial.state.name,
         "values": trial.values,
         "params": trial.params,
+        "settings": settings(trial.params),
         "intermediate_values": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
         "started": trial.datetime_start,
         "ended": trial.datetime_complete,
@@ -188,7 +190,7 @@ def trial_data(trial: BestTrial, found: StudyStatus) -> dict[str, Any]:
     """A best trial as JSON data."""
     values = dict(zip(found.metrics, trial.values, strict=False))
     facts = {"study": found.name, "number": trial.number, "values": values, "params": dict(trial.params)}
-    return {**facts, "packed": trial.packed}
+    return {**facts, "settings": dict(trial.settings), "packed": trial.packed}
 
 
 def status_text(found: StudyStatus) -> str:
@@ -209,8 +211,8 @@ def best_text(trial: BestTrial, found: StudyStatus) -> str:
     """A best trial for people."""
     values = ", ".join(f"{metric} {number(value)}" for metric, value in zip(found.metrics, trial.values, strict=False))
     lines = [f"best    trial {trial.number}: {values}"]
-    width = max((len(name) for name in trial.params), default=0)
-    lines += [f"        {name.ljust(width)}  {_short(value)}" for name, value in trial.params.items()]
+    width = max((len(name) for name in trial.settings), default=0)
+    lines += [f"        {name.ljust(width)}  {_short(value)}" for name, value in trial.settings.items()]
     return "\n".join(lines)
 
 

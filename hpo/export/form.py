@@ -52,7 +52,7 @@ class Exported(Frozen):
         None, description="the study's own number, where `value` is of the trial trained again by itself"
     )
     sweep: dict[str, Any] = Field(description="what is trained: task or train, plugins, base")
-    params: dict[str, Any] = Field(description="the trial's parameters")
+    params: dict[str, Any] = Field(description="what the trial's parameters set, by path")
     config: dict[str, Any] = Field({}, description="the full TrainingConfig; empty for a user's own loop")
     code: dict[str, str] = Field({}, description="digests of the code files it rests on")
     folder: str = Field(description="where the user's modules are looked for")

@@ -58,7 +58,8 @@ def export_best(
     sweep = Sweep.from_dict(stored["keys"], Path(stored["folder"]))
     goal, seed = sweep.goals[0], chosen.user_attrs[attributes.SEED]
     objective = {"metric": goal.metric, "direction": goal.direction, "at": goal.at, "step": _step(goal.at, chosen)}
-    config = sweep.trained.full_config({**chosen.params, "seed": seed})
+    params = sweep.search_space.settings(chosen.params)
+    config = sweep.trained.full_config({**params, "seed": seed})
     content: dict[str, Any] = {
         "format": FORMAT,
         "study": study.study_name,
@@ -67,8 +68,8 @@ def export_best(
         "value": chosen.values[0],
         "packed": bool(chosen.user_attrs.get(attributes.PACKED)),
         "sweep": {key: stored["keys"][key] for key in ("task", "train", "plugins", "base") if key in stored["keys"]},
-        "params": dict(chosen.params),
-        "config": _keep_references(config, stored["keys"]["base"], chosen.params),
+        "params": params,
+        "config": _keep_references(config, stored["keys"]["base"], params),
         "code": stored["digests"],
         "folder": stored["folder"],
         "seed": seed,

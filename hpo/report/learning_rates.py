@@ -13,6 +13,7 @@ from plotly.colors import sample_colorscale
 from hpo.errors import UserError
 from hpo.report.look import ACCENT, NothingToShow, blank, number, text
 from hpo.report.reading import leaders, objectives, spec_of, value_of
+from hpo.sweep.settings import settings_reader
 
 # finer than a screen shows; a schedule's shape does not depend on it
 _STEPS = 400
@@ -31,14 +32,14 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
     winners = leaders(study, best)
     if not winners:
         raise NothingToShow("No trial has completed yet.")
-    first = objectives(study)[0]
+    first, settings = objectives(study)[0], settings_reader(spec)
     figure = blank("share of the training", "learning rate")
     figure.update_layout(legend_traceorder="reversed")  # drawn last to lie on top, read first
     figure.update_xaxes(tickformat=".0%")
     figure.update_yaxes(type="log", exponentformat="power")
     shades = sample_colorscale("Blues", list(np.linspace(0.85, 0.35, max(len(winners), 2))))
     for place, trial in reversed(list(enumerate(winners))):
-        rates = _rates(spec.get("base") or {}, trial.params)
+        rates = _rates(spec.get("base") or {}, settings(trial.params))
         if rates is None:
             continue
         value = value_of(trial, first)

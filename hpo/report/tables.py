@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.report.look import number, span, text
 from hpo.report.reading import leaders, objectives, spec_of, trials_of
 from hpo.search import attributes
+from hpo.sweep.settings import settings_reader
 
 _FAILURES_SHOWN = 200
 
@@ -54,7 +55,8 @@ def winner(study: Study) -> str:
     if not best:
         return '<p class="empty">No trial has completed, so there is no winner.</p>'
     trial = best[0]
-    rows = [(name, _value(value)) for name, value in sorted(trial.params.items())]
+    settings = settings_reader(spec_of(study))(trial.params)
+    rows = [(name, _value(value)) for name, value in sorted(settings.items())]
     metrics = trial.user_attrs.get(attributes.METRICS)
     if isinstance(metrics, Mapping):
         rows += [(str(name), _value(value)) for name, value in sorted(metrics.items())]

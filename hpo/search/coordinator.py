@@ -250,7 +250,7 @@ class Coordinator:
             one.since = self._watch.now()
             self._open[one.number] = one
             if one.is_new:
-                self._allotment.suggested(slot, one.assignment.params, self._allotment.share(slots, self._counted()))
+                self._allotment.suggested(slot, one.known.params, self._allotment.share(slots, self._counted()))
             if one.misfit is not None:
                 self._crash(one, one.misfit)
                 continue

@@ -90,6 +90,7 @@ class LiveStudy:
         self._alone: set[int] = set()  # numbers of WAITING trials
         self._points: set[frozenset[tuple[str, str]]] = set()
         self.recount()
+        self._begin()
         for trial in self._trials():
             self._note_point(trial.params)
             if trial.user_attrs.get(attributes.ALONE) and not trial.state.is_finished():
@@ -99,6 +100,15 @@ class LiveStudy:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def _begin(self) -> None:
+        """The recommended values of a fresh study's space are its first trial; what has none is drawn.
+
+        Not where the sampler gives every point of the space anyway.
+        """
+        defaults = self._plan.space.defaults()
+        if defaults and self.limit is None and not self._trials():
+            self.study.enqueue_trial(defaults, user_attrs={attributes.DEFAULT: True})
 
     def recount(self) -> None:
         """Count the ended trials and find the best one anew: others may have told or added some."""
@@ -171,6 +181,7 @@ class LiveStudy:
             if structure and is_new:
                 trial._fixed_params = dict(structure)  # as if it was enqueued with them, but for this once
             params, misfit = self._suggest(trial)
+        settings, misfit = self._settings(params, misfit)
         known = trial._cached_frozen_trial
         attempts = count(known, attributes.ATTEMPT)
         status = advance(TrialStatus(trial.number, State.WAITING, attempts), Event.START)
@@ -185,7 +196,7 @@ class LiveStudy:
         self._alone.discard(trial.number)
         alone = bool(known.user_attrs.get(attributes.ALONE))
         decided, lead = self._plan.pruner.decides, self._lead()
-        assignment = Assignment(trial.number, status.attempt, seed, params, decided, lead, alone)
+        assignment = Assignment(trial.number, status.attempt, seed, settings, decided, lead, alone)
         return OpenTrial(trial, status, slot, assignment, now, metrics=metrics, misfit=misfit, is_new=is_new)
 
     def _suggest(self, trial: optuna.Trial) -> tuple[dict[str, Any], str | None]:
@@ -196,6 +207,15 @@ class LiveStudy:
             if _ENQUEUED not in known.system_attrs:
                 raise
             return dict(known.params), f"it was enqueued with values that do not fit: {' '.join(str(error).split())}"
+
+    def _settings(self, params: Mapping[str, Any], misfit: str | None) -> tuple[dict[str, Any], str | None]:
+        """What the parameters mean for the configuration, or why they cannot be trained."""
+        if misfit is not None:
+            return dict(params), misfit
+        try:
+            return self._plan.space.settings(params), None
+        except UserError as error:
+            return dict(params), str(error)
 
     @_unless_ended_elsewhere()
     def report(self, one: OpenTrial, step: int, metrics: Mapping[str, float]) -> bool:

@@ -130,7 +130,9 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A trial to train. `params` are dotted paths; `seed` is the trial's own, the same at every attempt.
+    """A trial to train. `params` are what its configuration gets, by dotted path.
+
+    seed: the trial's own, the same at every attempt.
 
     decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. lead: when it was given
     out, so that what is kept of the winner only is not made for each trial; None with several objectives. alone: it

@@ -1,24 +1,31 @@
-"""The three domains a parameter can have, Float, Int and Choice: frozen, checked when made, compared by value."""
+"""The three domains a parameter can have, Float, Int and Choice: frozen, checked when made, compared by value.
+
+What a domain says of itself (`range`, `problem`, `raw`) is in the configuration's terms; where a study keeps it
+otherwise, `hpo.space.stored` says how.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from hpo.errors import UserError
+from hpo.space.checks import (
+    DomainError,
+    Scalar,
+    check_choices,
+    check_range,
+    check_scale,
+    check_told,
+    check_zero,
+    number,
+    whole,
+)
 
 if TYPE_CHECKING:
     from hpo.space.tree import Space
-
-Scalar: TypeAlias = bool | int | float | str | None
-"""What a choice can be: what Optuna can keep in every storage."""
-
-
-MOST = 2**53
-"""Samplers compute in floats: beyond this not every whole number is one."""
 
 
 class Suggester(Protocol):
@@ -36,41 +43,45 @@ class Suggester(Protocol):
         """One of the choices."""
 
 
-class DomainError(UserError):
-    """A domain that cannot be; `text` says why without a key, so that a file's loader can put its own in front."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind, self.text = kind, text
-
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        return type(self), (self.kind, self.text)
-
-
 @dataclass(frozen=True)
 class Float:
     """A real number from low to high, both included.
 
     log: uniform in the logarithm (low above 0). step: only low, low + step, ... up to high, which must be one of them.
-    Raises UserError for bounds that are no finite numbers, low above high, and log together with step.
+    scale: `one_minus_log` is uniform in the logarithm of 1 - x, for momentum and its like. zero: the probability of 0
+    (off), beside the range. default: what a fresh study tries first. source: where the range comes from, for people.
+    `hpo.space.stored` says how a study keeps the last two scales.
+    Raises UserError for bounds that are no finite numbers, low above high, log together with step, and all that its
+    arguments exclude.
     """
 
     low: float
     high: float
     log: bool = False
     step: float | None = None
+    scale: str | None = None
+    zero: float | None = None
+    default: float | None = None
+    source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("low", "high") if self.step is None else ("low", "high", "step"):
-            object.__setattr__(self, name, float(_number("Float", name, getattr(self, name))))
-        _check_range("Float", self.low, self.high, self.log, self.step, self.step is not None)
+        for name in ("low", "high", "step", "default"):
+            if getattr(self, name) is not None or name in ("low", "high"):
+                object.__setattr__(self, name, float(number("Float", name, getattr(self, name))))
+        check_range("Float", self.low, self.high, self.log, self.step, self.step is not None)
+        if self.scale is not None:
+            other = "log" if self.log else "step" if self.step is not None else None
+            check_scale("Float", self.scale, self.low, self.high, other)
+        if self.zero is not None:
+            check_zero("Float", self.zero)
+        check_told("Float", self.default, self.source, self.problem(self.default))
 
     kind = "float"
 
     @property
     def range(self) -> str:
         """For people: `0.0001 .. 1.0, log`."""
-        return _range_text(self.low, self.high, self.log, self.step)
+        return _range_text(self, self.step)
 
     def suggest(self, trial: Suggester, path: str) -> float:
         """Ask `trial` for the value of `path`."""
@@ -80,6 +91,8 @@ class Float:
         """Why `value` is not of this domain, None when it is."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"must be a number, found {value!r}"
+        if value == 0 and self.zero is not None:
+            return None
         if not self.low <= value <= self.high:
             return f"must lie in {self.range}, found {value!r}"
         if self.step is not None:
@@ -106,9 +119,9 @@ class Float:
         low, high, step = (Decimal(str(x)) for x in (self.low, self.high, self.step))
         return int((high - low) / step) + 1
 
-    def raw(self) -> dict[str, Any]:
+    def raw(self, sources: bool = True) -> dict[str, Any]:
         """The form of the sweep file."""
-        return _raw_range("float", self.low, self.high, self.log, self.step)
+        return _raw_range(self, sources, self.step)
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,7 @@ class Int:
     """A whole number from low to high, both included.
 
     log: uniform in the logarithm (low at least 1, step 1). step: only low, low + step, ... up to high, one of them.
+    zero, default, source: as for Float.
     Raises UserError for bounds that are not whole, low above high, and log together with step.
     """
 
@@ -123,18 +137,26 @@ class Int:
     high: int
     log: bool = False
     step: int = 1
+    zero: float | None = None
+    default: int | None = None
+    source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("low", "high", "step"):
-            object.__setattr__(self, name, _whole("Int", name, getattr(self, name)))
-        _check_range("Int", self.low, self.high, self.log, self.step, self.step != 1)
+        for name in ("low", "high", "step", "default"):
+            if getattr(self, name) is not None or name != "default":
+                object.__setattr__(self, name, whole("Int", name, getattr(self, name)))
+        check_range("Int", self.low, self.high, self.log, self.step, self.step != 1)
+        if self.zero is not None:
+            check_zero("Int", self.zero)
+        check_told("Int", self.default, self.source, self.problem(self.default))
 
     kind = "int"
+    scale = None
 
     @property
     def range(self) -> str:
         """For people: `16 .. 256, step 16`."""
-        return _range_text(self.low, self.high, self.log, None if self.step == 1 else self.step)
+        return _range_text(self, None if self.step == 1 else self.step)
 
     def suggest(self, trial: Suggester, path: str) -> int:
         """Ask `trial` for the value of `path`."""
@@ -144,6 +166,8 @@ class Int:
         """Why `value` is not of this domain, None when it is."""
         if isinstance(value, bool) or not isinstance(value, int):
             return f"must be a whole number, found {value!r}"
+        if value == 0 and self.zero is not None:
+            return None
         if not self.low <= value <= self.high:
             return f"must lie in {self.range}, found {value!r}"
         if (value - self.low) % self.step:
@@ -159,9 +183,9 @@ class Int:
         """How many values there are."""
         return (self.high - self.low) // self.step + 1
 
-    def raw(self) -> dict[str, Any]:
+    def raw(self, sources: bool = True) -> dict[str, Any]:
         """The form of the sweep file."""
-        return _raw_range("int", self.low, self.high, self.log, None if self.step == 1 else self.step)
+        return _raw_range(self, sources, None if self.step == 1 else self.step)
 
 
 Branches: TypeAlias = "Mapping[Scalar, Mapping[str, Any] | None]"
@@ -176,28 +200,37 @@ class Choice:
 
     A list keeps its order. A mapping's values are sorted (numbers, then the rest by name), because a mapping has no
     order to rely on and Optuna takes the same choices in another order for another parameter.
+    default, source: as for Float; None is no default.
     Raises UserError for no choices, two that are equal (1, 1.0 and True are), NaN, infinity, and other types.
     """
 
     choices: tuple[Scalar, ...]
     branches: tuple[Space, ...]
+    default: Scalar
+    source: str | None
 
-    def __init__(self, choices: Sequence[Scalar] | Branches) -> None:
+    def __init__(self, choices: Sequence[Scalar] | Branches, default: Scalar = None, source: str | None = None) -> None:
         from hpo.space.tree import Space  # a branch is a space again
 
         if isinstance(choices, str | bytes) or not isinstance(choices, Mapping | Sequence):
             raise DomainError("Choice", f"choices must be a list, or a mapping of choices to spaces, found {choices!r}")
         given = choices if isinstance(choices, Mapping) else dict.fromkeys(range(len(choices)))
         values: list[Scalar] = list(choices)
-        _check_choices(values)
+        check_choices(values)
         spaces = [branch if isinstance(branch, Space) else Space(branch or {}, where="") for branch in given.values()]
         if isinstance(choices, Mapping):
             order = sorted(range(len(values)), key=lambda i: _sort_key(values[i]))
             values, spaces = [values[i] for i in order], [spaces[i] for i in order]
         object.__setattr__(self, "choices", tuple(values))
         object.__setattr__(self, "branches", tuple(spaces))
+        object.__setattr__(self, "default", default)
+        object.__setattr__(self, "source", source)
+        if any(space.ties for space in spaces):
+            raise DomainError("Choice", "a tie stands at the top of the space, not in a branch")
+        check_told("Choice", default, source, self.problem(default))
 
     kind = "choice"
+    scale = zero = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Choice):
@@ -209,7 +242,8 @@ class Choice:
 
     def _identity(self) -> tuple[Any, ...]:
         # 1 and True are equal in Python, and are not the same choice
-        return tuple((type(value), value) for value in self.choices), self.branches
+        values = tuple((type(value), value) for value in self.choices)
+        return values, self.branches, type(self.default), self.default
 
     @property
     def range(self) -> str:
@@ -238,14 +272,15 @@ class Choice:
         """All values in order."""
         return list(self.choices)
 
-    def raw(self) -> dict[str, Any]:
+    def raw(self, sources: bool = True) -> dict[str, Any]:
         """The form of the sweep file; JSON keeps it, so that branches of choices that are no strings stand in pairs."""
+        told = _told(self, sources)
         if not any(self.branches):
-            return {"choices": list(self.choices)}
-        pairs = [(value, space.to_raw()) for value, space in zip(self.choices, self.branches, strict=True)]
+            return {"choices": list(self.choices), **told}
+        pairs = [(value, space.to_raw(sources)) for value, space in zip(self.choices, self.branches, strict=True)]
         if all(isinstance(value, str) for value in self.choices):
-            return {"choices": dict(pairs)}
-        return {"choices": [list(pair) for pair in pairs]}
+            return {"choices": dict(pairs), **told}
+        return {"choices": [list(pair) for pair in pairs], **told}
 
 
 Domain: TypeAlias = Float | Int | Choice
@@ -267,75 +302,6 @@ class Parameter:
         return f"{self.path}: {self.domain.kind} {self.domain.range}" + (f"  (when {condition})" if condition else "")
 
 
-def _number(kind: str, name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DomainError(kind, f"{name} must be a number, found {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DomainError(kind, f"{name} must be finite, found {value!r}")
-    if isinstance(value, int) and abs(value) > MOST:
-        raise DomainError(kind, f"{name} must lie within 2**53, found {value!r}")
-    return value
-
-
-def _whole(kind: str, name: str, value: Any) -> int:
-    number = _number(kind, name, value)
-    if abs(number) > MOST:
-        raise DomainError(kind, f"{name} must lie within 2**53, found {value!r}")
-    if number != int(number):
-        raise DomainError(kind, f"{name} must be a whole number, found {value!r}")
-    return int(number)
-
-
-def _check_range(kind: str, low: float, high: float, log: Any, step: float | None, stepped: bool) -> None:
-    if not isinstance(log, bool):
-        raise DomainError(kind, f"log must be true or false, found {log!r}")
-    if low > high:
-        raise DomainError(kind, f"low must not be above high, found low {low} and high {high}")
-    if log and low <= 0:
-        raise DomainError(kind, f"low must be above 0 with log, found {low}")
-    if step is not None and step <= 0:
-        raise DomainError(kind, f"step must be above 0, found {step}")
-    if log and stepped:
-        raise DomainError(kind, f"log and step exclude each other, found both (step {step})")
-    if step is not None:
-        _check_divisible(kind, low, high, step)
-
-
-def _check_divisible(kind: str, low: float, high: float, step: float) -> None:
-    # decimal, as Optuna checks it: 0.3 is three steps of 0.1 for a reader, though not for a float
-    d_low, d_high, d_step = (Decimal(str(x)) for x in (low, high, step))
-    if (d_high - d_low) / d_step > MOST:
-        raise DomainError(kind, f"step {step} is too small for the range from {low} to {high}")
-    if (d_high - d_low) % d_step:
-        below = d_low + (d_high - d_low) // d_step * d_step
-        raise DomainError(
-            kind, f"high must be low {low} and a multiple of step {step}, so {below} or {below + d_step}, found {high}"
-        )
-
-
-def _check_choices(values: Sequence[Any]) -> None:
-    if not values:
-        raise DomainError("Choice", "choices must not be empty")
-    for value in values:
-        if value is not None and not isinstance(value, bool | int | float | str):
-            raise DomainError(
-                "Choice",
-                f"choices must be text, numbers, true, false or null, found {value!r}; "
-                "write a mapping of choices to give them parameters of their own",
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise DomainError("Choice", f"choices must be finite, found {value!r}")
-    for i, value in enumerate(values):
-        for earlier in values[:i]:
-            if value == earlier:
-                text = (
-                    f"{value!r} twice"
-                    if type(value) is type(earlier)
-                    else f"{earlier!r} and {value!r}, equal for Optuna"
-                )
-                raise DomainError("Choice", f"choices must differ, found {text}")
-
-
 def _same(choice: Scalar, value: Any) -> bool:
     """Equal, and not a boolean for a number; 1 and 1.0 are the same."""
     return bool(choice == value) and isinstance(choice, bool) == isinstance(value, bool)
@@ -345,14 +311,20 @@ def _sort_key(value: Scalar) -> tuple[int, float, str]:
     return (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
 
 
-def _range_text(low: float, high: float, log: bool, step: float | None) -> str:
-    return f"{low} .. {high}" + (", log" if log else "") + (f", step {step}" if step is not None else "")
+def _range_text(domain: Float | Int, step: float | None) -> str:
+    text = f"{domain.low} .. {domain.high}" + (", log" if domain.log else "")
+    text += ", log of 1 - x" if domain.scale else ""
+    text += f", step {step}" if step is not None else ""
+    return text + (f", or 0 ({domain.zero:.0%})" if domain.zero is not None else "")
 
 
-def _raw_range(kind: str, low: float, high: float, log: bool, step: float | None) -> dict[str, Any]:
-    raw: dict[str, Any] = {"type": kind, "low": low, "high": high}
-    if log:
-        raw["log"] = True
-    if step is not None:
-        raw["step"] = step
-    return raw
+def _raw_range(domain: Float | Int, sources: bool, step: float | None) -> dict[str, Any]:
+    raw: dict[str, Any] = {"type": domain.kind, "low": domain.low, "high": domain.high}
+    raw |= {"log": True} if domain.log else {}
+    more = {"step": step, "scale": domain.scale, "zero": domain.zero}
+    return raw | {key: value for key, value in more.items() if value is not None} | _told(domain, sources)
+
+
+def _told(domain: Domain, sources: bool) -> dict[str, Any]:
+    keys = ("default", "source") if sources else ("default",)
+    return {key: getattr(domain, key) for key in keys if getattr(domain, key) is not None}

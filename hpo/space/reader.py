@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.errors import UserError, nearest, unknown
-from hpo.space.domains import Choice, Domain, DomainError, Float, Int
+from hpo.schema import flatten
+from hpo.space.checks import DomainError
+from hpo.space.domains import Choice, Domain, Float, Int
+from hpo.space.ties import Tie
 from hpo.space.tree import Kinds, Space, join, label
 
-OURS = ("low", "high", "log", "step", "type", "choices")
+OURS = ("low", "high", "log", "step", "scale", "zero", "type", "choices", "default", "source")
 
 # keys of other tools (W&B, Ray Tune, Ax, NNI, Vizier, SMAC, Nevergrad) and what to write here
 FOREIGN = {
@@ -32,10 +35,8 @@ FOREIGN = {
     "options": "choices",
     "_value": "low and high, or choices",
     "value": "it under base: as a fixed value",
-    "default": "it under base:",
     "distribution": "low and high, with log: true or step",
     "_type": "low and high, or choices",
-    "scale": "log: true",
     "scaling": "log: true",
     "log_scale": "log: true",
     "q": "step",
@@ -56,8 +57,24 @@ def parse(raw: Any, kinds: Kinds, where: str) -> Space:
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: must be a mapping of parameters, found {raw!r}")
     flat: dict[str, Domain] = {}
-    _collect(raw, "", flat, kinds, where)
-    return Space(flat, where)
+    _collect({key: value for key, value in raw.items() if key != "tie"}, "", flat, kinds, where)
+    return Space(flat, where, parse_ties(raw["tie"], kinds, where) if "tie" in raw else None)
+
+
+def parse_ties(raw: Any, kinds: Kinds, where: str) -> dict[str, Tie]:
+    """The ties of a sweep file, `{path: expression}`. Raises UserError naming the path."""
+    at = label(where, "tie")
+    if not isinstance(raw, Mapping):
+        raise UserError(
+            f'{at}: must be a mapping such as {{optimizer.weight_decay: "0.1 * optimizer.lr"}}, found {raw!r}'
+        )
+    ties: dict[str, Tie] = {}
+    for path, text in flatten({join("", key, at): value for key, value in raw.items()}).items():
+        try:
+            ties[path] = Tie(text, kinds(path) == "int")
+        except DomainError as error:
+            raise UserError(f"{at}.{path}: {error.text}") from None
+    return ties
 
 
 def _collect(raw: Mapping[Any, Any], prefix: str, flat: dict[str, Domain], kinds: Kinds, where: str) -> None:
@@ -70,6 +87,8 @@ def _collect(raw: Mapping[Any, Any], prefix: str, flat: dict[str, Domain], kinds
         if isinstance(value, Float | Int | Choice):
             _put(flat, path, value, at)
         elif isinstance(value, Space):
+            if value.ties:
+                raise UserError(f"{at}: a tie stands at the top of the space, not below a path")
             _collect(value, path, flat, kinds, where)
         elif isinstance(value, Mapping):
             own = {
@@ -118,8 +137,12 @@ def _range(own: Mapping[str, Any], path: str, at: str, kinds: Kinds) -> Float | 
     for key in ("low", "high"):
         if key not in own:
             raise UserError(f"{at}.{key}: missing; {_NEEDS}")
-    bounds = {key: own[key] for key in ("low", "high", "log", "step") if key in own}
-    return Int(**bounds) if _kind(own, path, at, kinds) == "int" else Float(**bounds)
+    bounds = {key: own[key] for key in OURS if key in own and key not in ("type", "choices")}
+    if _kind(own, path, at, kinds) == "float":
+        return Float(**bounds)
+    if "scale" in bounds:
+        raise UserError(f"{at}.scale: is of floats; whole numbers have log: true")
+    return Int(**bounds)
 
 
 def _kind(own: Mapping[str, Any], path: str, at: str, kinds: Kinds) -> str:
@@ -141,21 +164,23 @@ def _kind(own: Mapping[str, Any], path: str, at: str, kinds: Kinds) -> str:
 
 
 def _choice(own: Mapping[str, Any], at: str, kinds: Kinds) -> Choice:
-    beside = [key for key in own if key != "choices"]
+    beside = [key for key in own if key not in ("choices", "default", "source")]
     if beside:
         raise UserError(f"{at}: choices stand alone, found {', '.join(beside)} beside them")
-    raw = own["choices"]
+    raw, told = own["choices"], {key: own[key] for key in ("default", "source") if key in own}
     if isinstance(raw, list | tuple) and any(isinstance(item, list | tuple) for item in raw):
         raw = _from_pairs(raw, at)
     if not isinstance(raw, Mapping):
-        return Choice(raw)
+        return Choice(raw, **told)
     branches: dict[Any, Space] = {}
     for value, branch in raw.items():
         key = f"{at}.choices.{value}"
         if branch is not None and not isinstance(branch, Mapping):
             raise UserError(f"{key}: must hold the parameters this choice brings, or nothing, found {branch!r}")
+        if branch is not None and "tie" in branch:
+            raise UserError(f"{key}.tie: a tie stands at the top of the space, not in a branch")
         branches[value] = parse({} if branch is None else branch, kinds, key)
-    return Choice(branches)
+    return Choice(branches, **told)
 
 
 def _from_pairs(raw: Any, at: str) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hpo.space.checks import SCALES
 from hpo.sweep.spec import Sweep
 from hpo.training import TrainingConfig, paths
 
@@ -19,6 +20,13 @@ _PARAMETER: Schema = {
         "high": {"type": "number", "description": "highest value, included"},
         "log": {"type": "boolean", "description": "uniform in the logarithm"},
         "step": {"type": "number", "description": "only low, low + step, ... up to high"},
+        "scale": {"enum": list(SCALES), "description": "uniform in the logarithm of 1 - x"},
+        "zero": {"type": "number", "description": "probability of 0 (off), beside the range"},
+        "default": {
+            "type": ["number", "string", "boolean"],
+            "description": "what the first trial of a fresh study takes",
+        },
+        "source": {"type": "string", "description": "where the range comes from; for people"},
         "type": {"enum": ["int", "float"], "description": "where the field's own type is not known"},
         "choices": {
             "type": ["array", "object"],
@@ -38,7 +46,15 @@ def sweep_schema() -> Schema:
     properties = schema["properties"]
     properties["space"] |= {
         "properties": {
-            "use": {"type": "array", "items": {"type": "string"}, "description": "spaces in Python: my_space.py:SPACE"},
+            "use": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "spaces in Python: my_space.py:SPACE, search_spaces.mlp:SPACE",
+            },
+            "tie": {
+                "type": "object",
+                "description": "parameters that follow from others: {optimizer.weight_decay: '0.1 * optimizer.lr'}",
+            },
             **{
                 path: _described({"$ref": "#/$defs/Parameter"}, found.description)
                 for path, found in paths().items()

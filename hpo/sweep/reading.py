@@ -222,8 +222,12 @@ def keep_environment(filled: Any, written: Any) -> Any:
     kept = _kept(filled, "", places)
     for path, text in places.items():
         section, _, last = path.rpartition(".")
-        # `use`, `log: false` and a type that the field has anyway are not in the canonical form
-        if path.startswith("space.") and not path.startswith("space.use.") and last not in ("log", "step", "type"):
+        # `use`, `log: false`, a source and a type that the field has anyway are not in the canonical form
+        if (
+            path.startswith("space.")
+            and not path.startswith("space.use.")
+            and last not in ("log", "step", "type", "source")
+        ):
             raise UserError(f"{section}: {text} can only stand below the parameter's canonical path, see `hpo check`")
     return kept
 

@@ -286,7 +286,7 @@ def _build(sweep: Sweep, keys: Mapping[str, Any], folder: Path) -> None:
     sweep._trained = trained_by(sweep.task, sweep.train, sweep.base, folder)
     sweep._space = sweep._trained.parse_space(sweep.space, folder)
     sweep._trained.check(sweep._space, sweep.goals, sweep.pruner)
-    sweep.sampler.check(sweep._space, len(sweep.goals))
+    sweep.sampler.check(sweep._space.stored, len(sweep.goals))
     sweep._canonical = _canonical(sweep, written)
 
 
@@ -318,7 +318,10 @@ def _plugins(filled: Mapping[str, Any], folder: Path) -> tuple[Reference, ...]:
 
 def _canonical(sweep: Sweep, written: Mapping[str, Any]) -> dict[str, Any]:
     found = sweep.model_dump(mode="json", exclude={"storage", "space", "task", "train"}, exclude_none=True)
-    found |= {"space": sweep.search_space.to_raw(), "plugins": [file.source for file in sweep.plugin_files]}
+    found |= {
+        "space": sweep.search_space.to_raw(sources=False),
+        "plugins": [file.source for file in sweep.plugin_files],
+    }
     found |= sweep.trained.canonical()
     place = sweep.checkpoints.place(sweep.folder)
     if place is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,7 +17,12 @@ from hpo.errors import UserError, unknown
 from hpo.loader import Reference, digest, find, load
 from hpo.schema import check, shown
 from hpo.search.pruners import Pruner
-from hpo.space import Choice, Int, Parameter, Space
+from hpo.space import Choice, Int, Space
+from hpo.space.reader import parse_ties
+from hpo.space.stored import ON, names
+from hpo.space.tree import KEYS
+from hpo.sweep.corners import corners
+from hpo.sweep.renaming import renamed
 from hpo.tasks import tasks
 from hpo.tasks.content import digest_of
 from hpo.training import OwnModelConfig, TrainingConfig, paths, with_paths
@@ -27,7 +32,7 @@ from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
 from hpo.training.over_time import check_steps
 from hpo.training.paths import canonical
-from hpo.training.shape import MEMBERS_OWN
+from hpo.training.shape import MEMBERS_OWN, zero_is_a_number
 
 
 class Goal(Protocol):
@@ -78,25 +83,26 @@ class Trained:
         return frozenset()
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole configuration of a trial, nested; empty where only the user's function knows it."""
+        """The whole configuration of these settings, nested; empty where only the user's function knows it."""
         del params
         return {}
 
     def parse_space(self, raw: Mapping[str, Any], folder: Path) -> Space:
-        """The space as written, with the spaces it uses. Raises UserError naming the parameter."""
-        inline = dict(raw)
-        used = inline.pop("use", None) or []
+        """The space as written, laid over the spaces it uses. Raises UserError naming the parameter."""
+        inline = {key: value for key, value in raw.items() if key not in KEYS}
+        used = raw.get("use") or []
         if not isinstance(used, list | tuple):
             raise UserError(f"space.use: must be a list such as [my_space.py:SPACE], found {shown(used)}")
         # all are looked for before one is executed
         references = [find(text, folder, "space.use") for text in used]
-        merged: dict[str, Any] = {}
+        space = Space()
         for reference in references:
             shared = load(reference, "space.use", folder)
             if not isinstance(shared, Space):
                 raise UserError(f"space.use: {reference} must be an hpo.space.Space, found {type(shared).__name__}")
-            merged |= shared.to_raw()
-        space = Space.parse({**merged, **inline}, self.kind)
+            space = space.laid_under(shared, shared.ties)
+        own, ties = Space.parse(inline, self.kind), parse_ties(raw.get("tie") or {}, self.kind, "space")
+        space = Space.parse(space.to_raw(), self.kind).laid_under(own, ties)
         if not space:
             raise UserError("space: has no parameter to search")
         return space
@@ -128,10 +134,7 @@ class TrainedTask(Trained):
 
     def parse_space(self, raw: Mapping[str, Any], folder: Path) -> Space:
         """As for every sweep, with each parameter under its canonical path, which is its name for ever."""
-        space = super().parse_space(raw, folder)
-        if all(self._name(path) == path for path in space.parameters()):
-            return space
-        return Space.parse(_renamed(space.to_raw(), self._name), self.kind)
+        return renamed(super().parse_space(raw, folder), self._name)
 
     def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
         """Every corner of the space makes a valid config; objectives are metrics that exist.
@@ -151,7 +154,10 @@ class TrainedTask(Trained):
                     config = with_paths(self.config, params, "space")
                 except UserError as error:
                     text = str(error).removeprefix("space.")
-                    if text.partition(":")[0] in params:
+                    found = text.partition(":")[0]
+                    if found in space.ties:
+                        raise UserError(f"space.tie.{text}, from {space.ties[found].text!r}") from None
+                    if found in params:
                         raise
                     raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
                 self._check_steps(config, params)
@@ -222,7 +228,14 @@ class TrainedTask(Trained):
 
     def structural(self, space: Space) -> frozenset[str]:
         """All that is no number of the step, nor of its schedules: `shape_of` then decides for each trial."""
-        return frozenset(path for path in space.parameters() if not self._is_members_own(path))
+        searched = space.parameters()
+        shaping = [path for path in searched if not self._is_members_own(path)]
+        for path, tie in reversed(list(space.ties.items())):  # what follows from others is of the shape when they are
+            if path in shaping or not self._is_members_own(path):
+                shaping += tie.paths
+        own = {name for path in shaping if path in searched for name in names(path, searched[path])}
+        switches = {f"{path}.{ON}" for path, domain in searched.items() if domain.zero and not zero_is_a_number(path)}
+        return frozenset(own | switches)
 
     def _is_members_own(self, path: str) -> bool:
         section, *below = path.split(".")
@@ -327,49 +340,3 @@ def trained_by(
         raise UserError(f"base.{error}") from None
     references += tuple(Reference(str(path), "", digest(path)) for path in files)
     return TrainedTask(base, folder, references, name, options, config, code is not None, examples)
-
-
-def _renamed(raw: Mapping[str, Any], name_of: Callable[[str], str]) -> dict[str, Any]:
-    """A space's canonical form with every parameter called by `name_of` its path."""
-    renamed: dict[str, Any] = {}
-    for path, domain in raw.items():
-        choices = domain.get("choices")
-        if isinstance(choices, Mapping):
-            domain = {"choices": {value: _renamed(branch, name_of) for value, branch in choices.items()}}
-        elif choices and isinstance(choices[0], list):
-            domain = {"choices": [[value, _renamed(branch, name_of)] for value, branch in choices]}
-        name = name_of(path)
-        if name in renamed:
-            raise UserError(f"space.{name}: given twice, also as {path}; keep one")
-        renamed[name] = domain
-    return renamed
-
-
-def corners(space: Space, parameter: Parameter) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Points of the space in which `parameter` takes each of its extreme values, all others their first or last."""
-    domain = parameter.domain
-    values = domain.choices if isinstance(domain, Choice) else (domain.low, domain.high)
-    for chain in parameter.when or ((),):
-        for value in dict.fromkeys(values):
-            for last in (False, True):
-                yield value, space.suggest(_Corner({**dict(chain), parameter.path: value}, last))
-
-
-class _Corner:
-    """Suggests fixed values where it has them, else the first and lowest, or the last and highest."""
-
-    def __init__(self, fixed: Mapping[str, Any], last: bool) -> None:
-        self._fixed, self._last = fixed, last
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        del step, log
-        return float(self._fixed.get(name, high if self._last else low))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del step, log
-        return int(self._fixed.get(name, high if self._last else low))
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._fixed.get(name, choices[-1 if self._last else 0])

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import HpoError
 from hpo.lazy import torch
 from hpo.registry import Entry
-from hpo.training.optimizers import Optimizer
+from hpo.training.optimizers import Optimizer, optimizers
 from hpo.training.over_time import targets
-from hpo.training.regularizers import Regularizer
+from hpo.training.regularizers import Regularizer, regularizers
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
@@ -62,6 +62,17 @@ def numbers_of(config: TrainingConfig) -> dict[str, float]:
     return own | {path: value for path, value in strengths.items() if path in targets()}
 
 
+def zero_is_a_number(path: str) -> bool:
+    """Whether a member of a pack may have 0 at `path` beside others that have more: no slot comes or goes with it."""
+    section, *below = path.split(".")
+    if section == "regularization":
+        entry = regularizers.entries.get(below[0])
+        return entry is not None and _fills_nothing(entry)
+    if section == "optimizer":
+        return not any(below == [name] for entry in optimizers.entries.values() for name in entry.slotless_at_0)
+    return section in (*MEMBERS_OWN, "loss")
+
+
 def _check_facts(config: TrainingConfig) -> None:
     if config.precision == "float16":
         raise Unpackable("precision: float16 scales the gradients of each training by itself")
@@ -95,8 +106,12 @@ def _leaves_a_trace(entry: Regularizer) -> bool:
 
 
 def _is_number_only(entry: Regularizer) -> bool:
+    return _fills_nothing(type(entry))
+
+
+def _fills_nothing(entry: type[Regularizer]) -> bool:
     """Whether it fills no slot: then 0 is a strength like any other."""
-    return type(entry).fill is Regularizer.fill
+    return entry.fill is Regularizer.fill
 
 
 def _agreed(entry: Regularizer) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_best_shows_the_winner(hpo: Hpo, study: optuna.Study) -> None:
     found = json.loads(hpo("best", "digits", "--json").out)
     best = study.best_trial
     expected = {"study": "digits", "number": best.number, "values": {"val_accuracy": best.value}, "params": best.params}
-    assert found == {**expected, "packed": False}
+    assert found == {**expected, "settings": best.params, "packed": False}
 
 
 def test_trials_are_a_table(hpo: Hpo, study: optuna.Study) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Sampler(Entry):
     """How the next configuration is chosen. Fields are options of the sampler; the seed is the sweep's.
 
-    An entry writes `make`; everybody else calls `check`, `build`, `caveat` and `limit`.
+    An entry writes `make`; everybody else calls `check` (with the space as the study stores it), `build`, `caveat` and
+    `limit`.
     """
 
     model_config = ConfigDict(strict=True)
@@ -33,12 +34,14 @@ class Sampler(Entry):
     """False where parameters that live in branches are drawn at random, because the model cannot hold them."""
     learns_choices: ClassVar[bool] = True
     """False where choices are drawn at random."""
+    spreads: ClassVar[bool] = False
+    """It goes evenly through all choices and learns nothing, so that `zero` needs its switches kept out of it."""
     forget: ClassVar[tuple[str, ...]] = ()
     """Attributes of Optuna's sampler that carry memory between asks and that a restart would not have."""
 
     @abstractmethod
     def make(self, seed: int, space: Space) -> BaseSampler:
-        """Optuna's sampler with these options. May assume that `check` passed."""
+        """Optuna's sampler with these options. `space` is as the study stores it; `check` passed."""
 
     def check(self, space: Space, objectives: int = 1) -> None:  # noqa: ARG002 (for entries to use)
         """Raise UserError when this sampler cannot work on `space` or with so many objectives."""
@@ -50,16 +53,21 @@ class Sampler(Entry):
 
         Raises UserError as `check` does, for one objective.
         """
-        self.check(space)
         from hpo.search.seeds import SeededSampler
+        from hpo.search.zeros import with_zeros
 
-        alone = () if self.learns_branches else space.conditional()
+        stored = space.stored
+        self.check(stored)
+        zeros = space.zeros()
+        alone = set() if self.learns_branches else stored.conditional()
+        alone |= zeros.keys() if self.spreads else set()
         with experimental_allowed():
-            return SeededSampler(self.make(seed, space), seed, self.forget, alone)
+            made = with_zeros(self.make(seed, stored), zeros)
+        return SeededSampler(made, seed, self.forget, alone)
 
     def caveat(self, space: Space) -> str | None:
         """One sentence when this sampler draws part of `space` at random, to be said once at launch; else None."""
-        describe = space.describe()
+        describe = space.stored.describe()
         blind = [
             parameter.path
             for parameter in describe

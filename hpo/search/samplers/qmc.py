@@ -22,6 +22,7 @@ class QMC(Sampler):
     """
 
     learns_branches = False
+    spreads = True
 
     qmc_type: Literal["sobol", "halton"] = Field("sobol", description="the sequence; sobol is best at powers of two")
     scramble: bool = Field(False, description="randomize the sequence by the sweep's seed")

@@ -30,13 +30,15 @@ class Optimizer(Entry):
     networks under torch.func.vmap are served by the same lines. `move` may be overridden with a quicker kernel.
 
     Facts: `packable` says that `update` can be vmapped and gives the same numbers there, `reason` why not;
-    `elementwise` that the numbers inside a parameter do not look at each other; `by_kind` that `slots` reads `kinds`.
+    `elementwise` that the numbers inside a parameter do not look at each other; `by_kind` that `slots` reads `kinds`;
+    `slotless_at_0` names the numbers of which 0 leaves a slot out.
     """
 
     packable: ClassVar[bool] = True
     reason: ClassVar[str] = ""
     elementwise: ClassVar[bool] = True
     by_kind: ClassVar[bool] = False
+    slotless_at_0: ClassVar[tuple[str, ...]] = ()
 
     lr: float = Field(1e-3, gt=0, description="highest learning rate; the schedule multiplies it")
     weight_decay: float = Field(0.0, ge=0, description="pull of parameters towards 0", json_schema_extra=OVER_TIME)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @optimizers("rmsprop")
 class RMSprop(EitherDecay):
     """Gradients over the root of their mean square, as torch.optim.RMSprop (Hinton 2012; centered: Graves 2013)."""
+
+    slotless_at_0: ClassVar[tuple[str, ...]] = ("momentum",)
 
     lr: float = Field(1e-2, gt=0, description="highest learning rate; the schedule multiplies it")
     alpha: float = Field(0.99, ge=0, lt=1, description="decay of the mean of squares")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @optimizers("sgd")
 class SGD(EitherDecay):
     """Stochastic gradient descent with momentum, as torch.optim.SGD; decoupled: SGDW of arXiv:1711.05101."""
+
+    slotless_at_0: ClassVar[tuple[str, ...]] = ("momentum",)
 
     lr: float = Field(0.1, gt=0, description="highest learning rate; the schedule multiplies it")
     momentum: float = Field(
