@@ -133,7 +133,6 @@ class Assignment:
     """A trial to train. `params` are what its configuration gets, by dotted path.
 
     seed: the trial's own, the same at every attempt.
-
     decided: whether a pruner decides on its reports; if not, they may be sent a few at a time. lead: when it was given
     out, so that what is kept of the winner only is not made for each trial; None with several objectives. alone: it
     must not train beside others, since a process that trained it with others died, or hung, too often.

@@ -1,4 +1,4 @@
-"""A parameter tied to others by a small expression of numbers, dotted paths, arithmetic and a few functions; no `eval`."""
+"""A parameter tied to others by a small expression: numbers, dotted paths, arithmetic, a few functions. No `eval`."""
 
 from __future__ import annotations
 
