@@ -8,7 +8,8 @@ from dataclasses import replace
 from hpo.errors import UserError
 from hpo.search.pruners import Pruner
 from hpo.space import Space
-from hpo.sweep.trained import Goal, Trained, TrainedTask, corners
+from hpo.sweep.corners import corners
+from hpo.sweep.trained import Goal, Trained, TrainedTask
 from hpo.tasks import Task
 from hpo.training import with_paths
 from hpo.training.function import TaskJob
