@@ -32,6 +32,7 @@ from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
 from hpo.training.over_time import check_steps
 from hpo.training.paths import canonical
+from hpo.training.privacy import EPSILON, check_point
 from hpo.training.shape import MEMBERS_OWN, zero_is_a_number
 
 
@@ -141,7 +142,7 @@ class TrainedTask(Trained):
 
         A user's own task may report others, by labels that only making it can tell.
         """
-        known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics)]
+        known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics), EPSILON]
         for index, goal in enumerate(goals):
             labelled = self.own and not difflib.get_close_matches(goal.metric, known, 1, 0.9)
             if goal.metric not in known and not (labelled and goal.metric.startswith("val_")):
@@ -162,6 +163,7 @@ class TrainedTask(Trained):
                     raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
                 self._check_steps(config, params)
                 self._check_files(config, params)
+                check_point(config, f"space.{parameter.path}: {value!r}", [goal.metric for goal in goals])
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:

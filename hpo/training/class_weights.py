@@ -45,6 +45,11 @@ class ClassWeighted(Loss):
         weight_C = target_N.numel() / (classes * count_C)
         return self.model_copy(update={"class_weights": tuple(weight_C.tolist())})
 
+    def unprivate(self) -> tuple[tuple[str, ...], str] | None:
+        if self.class_weights == "balanced":
+            return ("class_weights",), "balanced counts the classes of the training examples, which no noise covers"
+        return None
+
     def weight_of_classes(self, like: Tensor) -> Tensor | None:
         """(C,) on the device of `like`; None: all alike. What is `balanced` must be `fitted` before."""
         if self.class_weights == "equal":

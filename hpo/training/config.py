@@ -15,6 +15,8 @@ from hpo.training.initializers import Initializer, initializers
 from hpo.training.losses import Loss, losses
 from hpo.training.optimizers import Optimizer, optimizers
 from hpo.training.over_time import Schedules, misfit
+from hpo.training.privacy import Privacy
+from hpo.training.privacy import misfit as misfit_of_privacy
 from hpo.training.regularization import Regularization
 from hpo.training.schedules import Array, Schedule
 from hpo.training.schedules import schedules as schedule_registry  # the field `schedules` would stand in its place
@@ -51,6 +53,7 @@ class TrainingConfig(Frozen):
     loss: Annotated[Loss, losses] = Field(
         default_factory=lambda: losses.parse("cross_entropy"), description="what is minimized"
     )
+    privacy: Privacy = Field(default_factory=Privacy, description="training by DP-SGD, in which no example shows")
     epochs: int = Field(20, ge=1, description="passes over the training data")
     batch_size: int = Field(32, ge=1, description="examples of one step; the last batch of an epoch may be smaller")
     accumulate: int = Field(
@@ -95,6 +98,13 @@ class TrainingConfig(Frozen):
         found = misfit(self)
         if found is not None:
             raise mistake_at("config", found[1], "schedules", found[0])
+        return self
+
+    @model_validator(mode="after")
+    def _all_of_it_is_private(self) -> TrainingConfig:
+        found = misfit_of_privacy(self)
+        if found is not None:
+            raise mistake_at("config", found[1], *found[0])
         return self
 
     @classmethod

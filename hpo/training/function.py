@@ -114,7 +114,7 @@ class TaskJob(TrainingJob):
         """The base configuration of this task. Raises UserError for what does not fit, objectives included."""
         from hpo.training.reported import metric_names
 
-        reported = metric_names(task)
+        reported = metric_names(task, private=True)  # whether every trial is was seen when the sweep was checked
         for metric in self.metrics:
             if metric not in reported:
                 raise unknown("objective.metric", "metric of this task", metric, reported)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from hpo.training.precision import scaler_for, tensor_float_32
 from hpo.training.randomness import Draws, Randomness, seeded
 from hpo.training.reported import check_loss, metric_names
 from hpo.training.shared import SharedComputing
-from hpo.training.slots import Bound, Now, Report, Slots, off
+from hpo.training.slots import Bound, Gradients, Now, Slots, off
 from hpo.training.tracked import TrackedConfig
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
 
@@ -114,9 +114,17 @@ def begin(
     net, unread = build(config, task, device)
     if change is not None:
         change(net)
-    run = Run(config, task, on_device(task, device), trial, net, random, unread)
+    run = _kind(config)(config, task, on_device(task, device), trial, net, random, unread)
     run.restore()
     return run
+
+
+def _kind(config: TrainingConfig) -> type[Run]:
+    if not config.privacy.on:
+        return Run
+    from hpo.training.private import PrivateRun
+
+    return PrivateRun
 
 
 def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.Module, tuple[str, ...]]:
@@ -137,9 +145,8 @@ def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.
     return net.to(device).train(), unread
 
 
-def fill_slots(config: TrainingConfig, net: nn.Module, report: Report, outputs: int) -> Slots:
-    """The slots of one training, filled by its regularizers in alphabetical order."""
-    slots = off(net, report, outputs)
+def fill_slots(config: TrainingConfig, slots: Slots) -> Slots:
+    """`slots` filled by the regularizers of one training in alphabetical order."""
     for regularizer in config.regularization.values():
         if regularizer.strength > 0:
             slots = regularizer.fill(slots)
@@ -170,7 +177,7 @@ class Run:
         self.curves = Curves(config, self.steps * config.epochs, metric_names(task))
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimizer = config.optimizer.build(net)
-        self.slots = fill_slots(config, net, trial.go_on, task.outputs)
+        self.slots = fill_slots(config, self.empty_slots(off(net, trial.go_on, task.outputs)))
         self.reported_loss = config.loss.fitted(self.y_N, task.outputs)
         loss = self.reported_loss.training(task, self.x_N.device)
         self.scaler = scaler_for(config.precision, self.x_N.device)
@@ -202,21 +209,32 @@ class Run:
         if trial.verdict is Verdict.PUT_BACK:
             self.save()
 
+    def empty_slots(self, slots: Slots) -> Slots:
+        """The slots before any regularizer fills them."""
+        return slots
+
     def one_epoch(self, epoch: int) -> list[Tensor]:
-        """Train on every example once, in an order that hangs on (seed, epoch) only; the loss of each step."""
-        random, slots = self.random, self.slots
-        random.start("epoch", epoch, *self.trial.team.own)
-        order_N = random.order(epoch, len(self.x_N))
+        """Train on the batches of one epoch; the loss of each step."""
+        slots = self.slots
+        self.random.start("epoch", epoch, *self.trial.team.own)
         losses = []
-        for rows_B, now in zip(torch.split(order_N, self.config.batch_size), self.moments(epoch), strict=True):
-            x_B, y_B = slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
-            value, gradients = slots.gradient(self.computing.at(x_B, y_B, now), self.weights, now)
+        for rows_B, now in zip(self.batches(epoch), self.moments(epoch), strict=True):
+            value, gradients = self.gradients(rows_B, now)
             self.scaler.step(self.optimizer, gradients, now.under("optimizer"))
             del gradients  # as large as the weights; the next ones find their place free
             self.hold(slots.bound, now)
             slots.average.update(self.weights, now)
             losses.append(value)
         return losses
+
+    def batches(self, epoch: int) -> Iterable[Tensor]:
+        """The rows of each step: every example once, in an order that hangs on (seed, epoch) only."""
+        return torch.split(self.random.order(epoch, len(self.x_N)), self.config.batch_size)
+
+    def gradients(self, rows_B: Tensor, now: Now) -> tuple[Tensor, Gradients]:
+        """The loss of a batch, and what the optimizer gets of it."""
+        x_B, y_B = self.slots.mix(self.x_N.index_select(0, rows_B), self.y_N.index_select(0, rows_B), now)
+        return self.slots.gradient(self.computing.at(x_B, y_B, now), self.weights, now)
 
     @torch.no_grad()
     def hold(self, bound: Bound, now: Now) -> None:

@@ -24,6 +24,7 @@ class Mixing(Regularizer):
     """
 
     main: ClassVar[str] = "alpha"
+    unprivate: ClassVar[str] = "it mixes the examples of a batch"
     alpha: float = Field(
         0.0,
         ge=0,

@@ -126,6 +126,16 @@ def _moved(config: TrainingConfig) -> Iterator[tuple[str, str, Schedule]]:
         yield path, f"schedules.{path}", schedule
 
 
+def followed(config: TrainingConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The metrics that a training hangs on while it runs, each with the key of the schedule or regularizer."""
+    for _, key, schedule in _moved(config):
+        if schedule.reactive:
+            yield tuple(key.split(".")), str(schedule.model_dump()["metric"])
+    for name, entry in config.regularization.items():
+        if entry.reports and entry.strength > 0:
+            yield ("regularization", name), str(entry.model_dump().get("metric"))
+
+
 def value_at(config: TrainingConfig, path: str) -> float:
     """The config's own number at a path that a schedule may move."""
     section, _, field = path.partition(".")

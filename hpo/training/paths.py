@@ -12,6 +12,7 @@ from hpo.registry import Entry
 from hpo.schema import check, flatten, nest
 from hpo.training.config import TrainingConfig, registry_of
 from hpo.training.over_time import Schedules, targets
+from hpo.training.privacy import Privacy
 from hpo.training.regularization import Regularization
 from hpo.training.regularizers import regularizers
 from hpo.training.schedules import schedules
@@ -121,6 +122,8 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
                 about = f"schedule of {target}: {text}"
                 known[f"{field}.{target}.name"] = Path("str", tuple(schedules.entries), description=about)
                 known |= {f"{field}.{target}.{name}": path for name, path in fields.items()}
+        elif info.annotation is Privacy:
+            known |= {f"{field}.{name}": _path(schema) for name, schema in _properties(Privacy).items()}
         elif info.annotation == dict[str, Any]:
             free[f"{field}."] = Path("any", description="read by the task's own model function")
         else:

@@ -9,6 +9,7 @@ from hpo.schema import Frozen, check
 from hpo.tasks import Task
 from hpo.training.losses import Loss
 from hpo.training.metrics import Metric, metrics
+from hpo.training.privacy import EPSILON
 
 
 class _OneMetric(Frozen):
@@ -37,10 +38,13 @@ def task_metrics(task: Task) -> dict[str, Metric]:
     return found
 
 
-def metric_names(task: Task) -> dict[str, str]:
-    """What a training of `task` reports, each with the direction that is better: train_loss, val_loss, val_<name>."""
+def metric_names(task: Task, private: bool = False) -> dict[str, str]:
+    """What a training of `task` reports, each with the direction that is better: train_loss, val_loss, val_<name>.
+
+    private: whether it trains by DP-SGD, and then epsilon too.
+    """
     own = {f"val_{name}": str(metric.direction) for name, metric in task_metrics(task).items()}
-    return {"train_loss": "minimize", "val_loss": "minimize", **own}
+    return {"train_loss": "minimize", "val_loss": "minimize", **own, **({EPSILON: "minimize"} if private else {})}
 
 
 def check_loss(task: Task, loss: Loss) -> None:

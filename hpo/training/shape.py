@@ -78,6 +78,8 @@ def _check_facts(config: TrainingConfig) -> None:
         raise Unpackable("precision: float16 scales the gradients of each training by itself")
     if config.accumulate > 1:
         raise Unpackable("accumulate: the batches of a pack go through in one piece")
+    if config.privacy.on:
+        raise Unpackable("privacy: the gradients of single examples are taken in one training at a time")
     if config.native_dropout:
         raise Unpackable("native_dropout: torch's own masks hang on what else is drawn")
     if type(config.optimizer).build is not Optimizer.build:

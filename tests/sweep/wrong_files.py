@@ -180,7 +180,7 @@ ENTRIES = {
     ),
     "a metric": (
         sweep(objective="objective: {metric: val_acuracy, direction: maximize}"),
-        "objective.metric: unknown metric 'val_acuracy'; did you mean 'val_accuracy'? (allowed: train_loss, ",
+        "objective.metric: unknown metric 'val_acuracy'; did you mean 'val_accuracy'? (allowed: epsilon, train_loss, ",
     ),
     "the test metric": (
         sweep(objective="objective: {metric: test_accuracy, direction: maximize}"),

@@ -62,6 +62,13 @@ class Loss(Entry):
         del target_N, outputs
         return self
 
+    def unprivate(self) -> tuple[tuple[str, ...], str] | None:
+        """Why it cannot stand beside `privacy`, and the keys below `loss`; None where it can.
+
+        It can where an example's share of the loss hangs on no other training example, here or at an earlier time.
+        """
+        return None
+
     def at(self, numbers: Mapping[str, Number]) -> Self:
         """The same loss with other numbers in its fields, 0-D tensors in a member of a pack; they are not checked."""
         return self.model_copy(update=dict(numbers)) if numbers else self

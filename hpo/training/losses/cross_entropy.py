@@ -31,6 +31,11 @@ class CrossEntropy(ClassWeighted):
         assert isinstance(self.class_weights, tuple), "balanced weights are written out by `fitted`"
         return torch.tensor(self.class_weights, device=target.device)[target].sum()
 
+    def unprivate(self) -> tuple[tuple[str, ...], str] | None:
+        if self.class_weights == "equal":
+            return None
+        return ("class_weights",), "the weight of an example hangs on who else is in its batch"
+
     def value(self, scores: Tensor, target: Tensor, smoothing: Number = 0.0) -> Tensor:
         scores, function = class_scores(scores), torch.nn.functional.cross_entropy
         weight_C = self.weight_of_classes(scores)

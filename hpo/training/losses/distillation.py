@@ -44,6 +44,9 @@ class Distillation(ClassWeighted):
     alpha: float = Field(0.5, ge=0, le=1, description="share of the teacher in the loss")
     temperature: float = Field(2.0, gt=0, description="scores are divided by it; above 1 small shares count more")
 
+    def unprivate(self) -> tuple[tuple[str, ...], str] | None:
+        return (), "what its teacher knows of the training examples is not counted"
+
     def files(self, folder: Path) -> tuple[Path, ...]:
         from hpo.training.teacher import source
 

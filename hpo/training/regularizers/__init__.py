@@ -30,7 +30,8 @@ class Regularizer(Entry):
     pack): slots then read `self.at(now)`, which may be a tensor, in place of the field.
     Facts: `packable` says that its mathematics can run as a member of a pack, `reason` why not; `masks` that its number
     is the rate of dropout modules, which only counted masks can move; `reports` that it fills no slot but `report`, so
-    that members of a pack may differ in all of it.
+    that members of a pack may differ in all of it; `unprivate` why it cannot stand beside `privacy`, where an example's
+    gradient would hang on other examples, or leave the `gradient` slot by another way than its result.
     """
 
     main: ClassVar[str]
@@ -38,6 +39,7 @@ class Regularizer(Entry):
     reports: ClassVar[bool] = False
     packable: ClassVar[bool] = True
     reason: ClassVar[str] = ""
+    unprivate: ClassVar[str] = ""
 
     @property
     def strength(self) -> float:

@@ -26,6 +26,7 @@ class SAM(Regularizer):
     """
 
     main: ClassVar[str] = "rho"
+    unprivate: ClassVar[str] = "its way uphill is a gradient without noise"
     rho: float = Field(
         0.0, ge=0, description="distance to the weights whose gradient is taken; 0 is off", json_schema_extra=OVER_TIME
     )
