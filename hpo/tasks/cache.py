@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo.tasks.bar import Bar
 from hpo.tasks.home import home
 from hpo.tasks.task import Task
 
@@ -62,7 +63,8 @@ def _alone(folder: Path) -> Iterator[None]:
     """The right to make one entry, which ends with this process however it ends."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Bar("waiting for a process that makes the same data"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         for draft in folder.parent.glob(f"{folder.name}.*.draft"):  # of a process that was killed
             shutil.rmtree(draft, ignore_errors=True)
         yield

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from hpo.errors import UserError
+from hpo.tasks.bar import Bar
 from hpo.tasks.columns import Encoding, encoded
 from hpo.tasks.from_files import FileTask
 from hpo.tasks.registries import tasks
@@ -53,7 +54,8 @@ class Tabular(FileTask):
         parts = shared_out(goal.values, self.split_seed, self.val, self.test, goal.names)
         filled = [part for part in parts if len(part)]
         how = Encoding(self.scale, self.encode, self.max_categories)
-        xs, notes = encoded([inputs.iloc[part] for part in filled], how)
+        with Bar("encoding columns"):
+            xs, notes = encoded([inputs.iloc[part] for part in filled], how)
         return task_of(xs, goal, filled, notes)
 
     def _targets(self, values: pd.Series[object]) -> Targets:
