@@ -25,6 +25,7 @@ from hpo.training.compiled import can_compile
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import on_device, pick_device
 from hpo.training.loop import Run, begin
+from hpo.training.packed_images import channels_side_by_side
 from hpo.training.packed_numbers import Numbers, numbers_of_epoch
 from hpo.training.packed_rules import EpochNumbers, Row
 from hpo.training.packed_step import MemberStep
@@ -193,7 +194,12 @@ class Pack:
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """What stands otherwise in this process while a pack computes."""
-        with tensor_float_32(self.tf32, self.device), _batched_attention(), _batched_lstm(self._has_lstm):
+        with (
+            tensor_float_32(self.tf32, self.device),
+            channels_side_by_side(self.device),
+            _batched_attention(),
+            _batched_lstm(self._has_lstm),
+        ):
             yield
 
     def _one_step(self, rows_KB: Tensor, now: Numbers, constants: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,217 @@
+"""Convolutions and pooling of images in a pack, on a CPU: the members' channels side by side, channels last.
+
+torch.func.vmap puts the members of a convolution into its groups too, but keeps each channel's pixels together. With
+the channels of all members innermost, small images keep the machine's vectors full: a convolution takes half as long,
+a pooling a tenth and less (`scripts/bench/pack_steps.py`). Modules stay as they are: while a pack computes, the
+functions of torch.nn.functional are replaced by ones that torch.func.vmap maps in this way.
+
+K members, B examples, C channels of a member, H and W of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+aten = torch.ops.aten
+Two = tuple[int, int]
+_TWO = nn.modules.utils._pair
+
+
+@contextmanager
+def channels_side_by_side(device: torch.device) -> Iterator[None]:
+    """Inside, what torch.func.vmap maps over members is computed this way; all else, and other devices, by torch."""
+    found = {"conv2d": _conv2d, "max_pool2d": _max_pool2d} if device.type == "cpu" else {}
+    before = {name: getattr(functional, name) for name in found}
+    for name, function in found.items():
+        setattr(functional, name, function(before[name]))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(functional, name, function)
+
+
+def _conv2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def conv2d(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        around = _around(padding, weight, _TWO(dilation))
+        if around is None or not _fits(input, weight):
+            return native(input, weight, bias, stride, padding, dilation, groups)
+        found: Tensor = _Convolution.apply(input, weight, bias, _TWO(stride), around, _TWO(dilation), groups)
+        return found
+
+    return conv2d
+
+
+def _around(padding: Any, weight: Tensor, dilation: Two) -> Two | None:
+    """Zeros at each side; None where there are more at one side than at the other."""
+    if padding == "valid":
+        return 0, 0
+    if padding != "same":
+        first, second = _TWO(padding)
+        return first, second
+    height, width = (step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True))
+    return None if height % 2 or width % 2 else (height // 2, width // 2)
+
+
+def _max_pool2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def max_pool2d(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        if not _fits(input):
+            return native(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+        size = _TWO(kernel_size)
+        form = (size, _TWO(stride) if stride else size, _TWO(padding), _TWO(dilation), ceil_mode)
+        found, indices = _MaxPooling.apply(input, form)
+        return (found, indices) if return_indices else found
+
+    return max_pool2d
+
+
+def _fits(*given: Tensor) -> bool:
+    """Whether they are of a step that is being mapped, and of the kind that this file is for."""
+    if torch.compiler.is_compiling():  # torch.compile reads torch's own best, and lays images out by itself
+        return False
+    return (
+        any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in given)
+        and all(x.dim() == 4 and x.dtype is torch.float32 for x in given)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _beside(x: Tensor, place: int | None, count: int) -> Tensor:
+    """(B, K C, H, W), channels last, of images with the members at a dimension, or of those that all share."""
+    stacked = x[:, None].expand(-1, count, -1, -1, -1) if place is None else x.movedim(place, 1)
+    return stacked.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _apart(x: Tensor, count: int) -> Tensor:
+    """(B, K, C, H, W) of (B, K C, H, W)."""
+    return x.unflatten(1, (count, -1))
+
+
+def _merged(x: Tensor, place: int | None, count: int) -> Tensor:
+    """(K O, ...) of a weight, or bias, with the members at a dimension."""
+    return (x[None].expand(count, *x.shape) if place is None else x.movedim(place, 0)).flatten(0, 1)
+
+
+class _Convolution(torch.autograd.Function):
+    """torch's own, mapped over members as one convolution whose groups they are."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor | None, stride: Two, padding: Two, dilation: Two, groups: int
+    ) -> Tensor:
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, *ctx.form = inputs
+        del output
+        ctx.has_bias = bias is not None
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        wanted = tuple(ctx.needs_input_grad[:3])
+        found = iter(_ConvolutionBackward.apply(*gradients, x, weight, wanted, *ctx.form))
+        return (*(next(found) if one else None for one in wanted), None, None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *form: Any) -> Any:
+        count, (of_x, of_weight, of_bias, *_) = info.batch_size, in_dims
+        *steps, groups = form
+        merged = _beside(x, of_x, count), _merged(weight, of_weight, count)
+        biases = None if bias is None else _merged(bias, of_bias, count)
+        return _apart(torch.conv2d(*merged, biases, *steps, groups * count), count), 1
+
+
+class _ConvolutionBackward(torch.autograd.Function):
+    """Of `wanted` (input, weight, bias), the gradients."""
+
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...], *form: Any) -> Any:
+        stride, padding, dilation, groups = form
+        found = aten.convolution_backward(
+            gradient, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
+        )
+        return tuple(one for one in found if one is not None)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Any, *form: Any) -> Any:
+        count, (of_gradient, of_x, of_weight, *_) = info.batch_size, in_dims
+        *steps, groups = form
+        merged = _beside(gradient, of_gradient, count), _beside(x, of_x, count), _merged(weight, of_weight, count)
+        found = iter(_ConvolutionBackward.forward(*merged, wanted, *steps, groups * count))
+        split: list[Tensor] = []
+        places: list[int] = []
+        if wanted[0]:
+            split.append(_apart(next(found), count))
+            places.append(1)
+        rest = [one.unflatten(0, (count, -1)) for one in found]
+        return (*split, *rest), (*places, *[0] * len(rest))
+
+
+class _MaxPooling(torch.autograd.Function):
+    """torch's own, mapped over members as one whose channels are those of all."""
+
+    @staticmethod
+    def forward(x: Tensor, form: tuple[Any, ...]) -> Any:
+        return aten.max_pool2d_with_indices(x, *form)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, ctx.form = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(x, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return _MaxPoolingBackward.apply(gradients[0], *ctx.saved_tensors, ctx.form), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, form: tuple[Any, ...]) -> Any:
+        count = info.batch_size
+        found, indices = aten.max_pool2d_with_indices(_beside(x, in_dims[0], count), *form)
+        return (_apart(found, count), _apart(indices, count)), (1, 1)
+
+
+class _MaxPoolingBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Tensor:
+        found: Tensor = aten.max_pool2d_with_indices_backward(gradient, x, *form, indices)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Any:
+        count = info.batch_size
+        merged = (_beside(one, place, count) for one, place in zip((gradient, x, indices), in_dims, strict=False))
+        return _apart(_MaxPoolingBackward.forward(*merged, form), count), 1
