@@ -115,13 +115,22 @@ class Pack:
         self.members: list[Member] = []
         self._compiles = config.compile and can_compile()
         tried = [config.model_copy(update={"seed": seed, "compile": False}) for seed in (0, 1)]
+        self._rows: Row = {}
+        self._lays_out_images = True
+        try:
+            self.serial = self._try(tried)
+        except Unpackable:
+            self._lays_out_images = False  # the model may hold an operation that cannot read the other layout
+            self.serial = self._try(tried)
+
+    def _try(self, tried: Sequence[TrainingConfig]) -> tuple[str, ...]:
+        """The form and the step of the shape; what is serial in it. Raises Unpackable."""
         first, second = (self._begin(own, _nobody()) for own in tried)
         self._form = RowForm(first)
         self._step = MemberStep(first, self._form, self.task, compiles=self._compiles)
-        self._rows: Row = {}
         self._has_lstm = any(isinstance(module, nn.LSTM) for module in first.net.modules())
         with self._ready():
-            self.serial = probe(self._step, (first, second))
+            return probe(self._step, (first, second))
 
     # ---------------------------------------------------------------- members
 
@@ -196,7 +205,7 @@ class Pack:
         """What stands otherwise in this process while a pack computes."""
         with (
             tensor_float_32(self.tf32, self.device),
-            channels_side_by_side(self.device),
+            channels_side_by_side(self.device, wanted=self._lays_out_images),
             _batched_attention(),
             _batched_lstm(self._has_lstm),
         ):

@@ -18,18 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FEW = 4
+"""Input channels of a convolution up to which its images are laid out anew; above that as they come."""
+
 aten = torch.ops.aten
 Two = tuple[int, int]
 _TWO = nn.modules.utils._pair
 
 
 @contextmanager
-def channels_side_by_side(device: torch.device) -> Iterator[None]:
-    """Inside, what torch.func.vmap maps over members is computed this way; all else, and other devices, by torch."""
-    found = {"conv2d": _conv2d, "max_pool2d": _max_pool2d} if device.type == "cpu" else {}
-    before = {name: getattr(functional, name) for name in found}
-    for name, function in found.items():
-        setattr(functional, name, function(before[name]))
+def channels_side_by_side(device: torch.device, *, wanted: bool = True) -> Iterator[None]:
+    """Inside, if `wanted`, what torch.func.vmap maps over members on a CPU is computed this way; all else by torch."""
+    made = _MADE if wanted and device.type == "cpu" else {}
+    before = {name: getattr(functional, name) for name in made}
+    for name, make in made.items():
+        setattr(functional, name, make(before[name]))
     try:
         yield
     finally:
@@ -87,6 +90,17 @@ def _max_pool2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return max_pool2d
 
 
+def _group_norm(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def group_norm(input: Tensor, *given: Any, **named: Any) -> Tensor:
+        # torch would keep channels last, which it cannot under vmap
+        return native(input.contiguous() if _fits(input) else input, *given, **named)
+
+    return group_norm
+
+
+_MADE = {"conv2d": _conv2d, "max_pool2d": _max_pool2d, "group_norm": _group_norm}
+
+
 def _fits(*given: Tensor) -> bool:
     """Whether they are of a step that is being mapped, and of the kind that this file is for."""
     if torch.compiler.is_compiling():  # torch.compile reads torch's own best, and lays images out by itself
@@ -98,20 +112,25 @@ def _fits(*given: Tensor) -> bool:
     )
 
 
-def _beside(x: Tensor, place: int | None, count: int) -> Tensor:
-    """(B, K C, H, W), channels last, of images with the members at a dimension, or of those that all share."""
-    stacked = x[:, None].expand(-1, count, -1, -1, -1) if place is None else x.movedim(place, 1)
-    return stacked.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+def _merged(x: Tensor, place: int | None, count: int, at: int = 0) -> Tensor:
+    """With the members in front of the channels, which are the dimension `at`. place: of the members; None: shared."""
+    stacked = x.unsqueeze(at).expand(*x.shape[:at], count, *x.shape[at:]) if place is None else x.movedim(place, at)
+    return stacked.flatten(at, at + 1)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _laid_out(x: Tensor, channels: int) -> Tensor:
+    """Images of a convolution. channels: of the input of one group."""
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return _channels_last(x) if channels <= FEW or is_last else x.contiguous()
 
 
 def _apart(x: Tensor, count: int) -> Tensor:
     """(B, K, C, H, W) of (B, K C, H, W)."""
     return x.unflatten(1, (count, -1))
-
-
-def _merged(x: Tensor, place: int | None, count: int) -> Tensor:
-    """(K O, ...) of a weight, or bias, with the members at a dimension."""
-    return (x[None].expand(count, *x.shape) if place is None else x.movedim(place, 0)).flatten(0, 1)
 
 
 class _Convolution(torch.autograd.Function):
@@ -141,9 +160,11 @@ class _Convolution(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *form: Any) -> Any:
         count, (of_x, of_weight, of_bias, *_) = info.batch_size, in_dims
         *steps, groups = form
-        merged = _beside(x, of_x, count), _merged(weight, of_weight, count)
+        shared = of_x is None and groups == 1
+        weights = _merged(weight, of_weight, count)
+        images = _laid_out(x if shared else _merged(x, of_x, count, 1), weights.shape[1])
         biases = None if bias is None else _merged(bias, of_bias, count)
-        return _apart(torch.conv2d(*merged, biases, *steps, groups * count), count), 1
+        return _apart(torch.conv2d(images, weights, biases, *steps, 1 if shared else groups * count), count), 1
 
 
 class _ConvolutionBackward(torch.autograd.Function):
@@ -165,8 +186,12 @@ class _ConvolutionBackward(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Any, *form: Any) -> Any:
         count, (of_gradient, of_x, of_weight, *_) = info.batch_size, in_dims
         *steps, groups = form
-        merged = _beside(gradient, of_gradient, count), _beside(x, of_x, count), _merged(weight, of_weight, count)
-        found = iter(_ConvolutionBackward.forward(*merged, wanted, *steps, groups * count))
+        weights = _merged(weight, of_weight, count)
+        images = _laid_out(_merged(x, of_x, count, 1), weights.shape[1])
+        gradients = _merged(gradient, of_gradient, count, 1)
+        if images.is_contiguous(memory_format=torch.channels_last):
+            gradients = _channels_last(gradients)
+        found = iter(_ConvolutionBackward.forward(gradients, images, weights, wanted, *steps, groups * count))
         split: list[Tensor] = []
         places: list[int] = []
         if wanted[0]:
@@ -196,7 +221,7 @@ class _MaxPooling(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, form: tuple[Any, ...]) -> Any:
         count = info.batch_size
-        found, indices = aten.max_pool2d_with_indices(_beside(x, in_dims[0], count), *form)
+        found, indices = aten.max_pool2d_with_indices(_channels_last(_merged(x, in_dims[0], count, 1)), *form)
         return (_apart(found, count), _apart(indices, count)), (1, 1)
 
 
@@ -213,5 +238,6 @@ class _MaxPoolingBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Any:
         count = info.batch_size
-        merged = (_beside(one, place, count) for one, place in zip((gradient, x, indices), in_dims, strict=False))
-        return _apart(_MaxPoolingBackward.forward(*merged, form), count), 1
+        given = zip((gradient, x, indices), in_dims[:3], strict=True)
+        images = (_channels_last(_merged(one, place, count, 1)) for one, place in given)
+        return _apart(_MaxPoolingBackward.forward(*images, form), count), 1

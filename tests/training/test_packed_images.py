@@ -92,6 +92,17 @@ def test_the_numbers_of_each_member_alone(name: str) -> None:
             assert_close(of_weights[parameter][k], gradient)
 
 
+def test_with_norms_between_and_more_channels() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 3, bias=False), nn.MaxPool2d(2))
+    weights_K, x_KB = stacked(net), images(MEMBERS, BATCH)
+    with channels_side_by_side(CPU):
+        (found, _), _ = vmap(gradients(net))(weights_K, x_KB)
+    for k in range(MEMBERS):
+        (expected, _), _ = gradients(net)({name: w[k] for name, w in weights_K.items()}, x_KB[k])
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name][k], gradient, rtol=1e-4, atol=1e-2)
+
+
 def test_images_or_weights_that_all_members_share() -> None:
     net = nn.Conv2d(4, 8, 3, groups=2)
     weights_K, x_KB = stacked(net), images(MEMBERS, BATCH)
