@@ -33,7 +33,7 @@ from hpo.training.precision import tensor_float_32
 from hpo.training.probe import probe
 from hpo.training.randomness import seeded
 from hpo.training.rows import RowForm
-from hpo.training.shape import shape_of
+from hpo.training.shape import Unpackable, shape_of
 from hpo.training.trial import Diverged, Trial, Verdict, checked
 
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)

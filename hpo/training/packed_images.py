@@ -53,8 +53,8 @@ def _conv2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
         around = _around(padding, weight, _TWO(dilation))
         if around is None or not _fits(input, weight):
             return native(input, weight, bias, stride, padding, dilation, groups)
-        found: Tensor = _Convolution.apply(input, weight, bias, _TWO(stride), around, _TWO(dilation), groups)
-        return found
+        form = (_TWO(stride), around, _TWO(dilation), groups)
+        return _Convolution.apply(input, weight, bias, *form)  # type: ignore[no-untyped-call,no-any-return]
 
     return conv2d
 
@@ -84,7 +84,7 @@ def _max_pool2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return native(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         size = _TWO(kernel_size)
         form = (size, _TWO(stride) if stride else size, _TWO(padding), _TWO(dilation), ceil_mode)
-        found, indices = _MaxPooling.apply(input, form)
+        found, indices = _MaxPooling.apply(input, form)  # type: ignore[no-untyped-call]
         return (found, indices) if return_indices else found
 
     return max_pool2d
@@ -130,7 +130,7 @@ def _laid_out(x: Tensor, channels: int) -> Tensor:
 
 def _apart(x: Tensor, count: int) -> Tensor:
     """(B, K, C, H, W) of (B, K C, H, W)."""
-    return x.unflatten(1, (count, -1))
+    return x.view(len(x), count, -1, *x.shape[2:])
 
 
 class _Convolution(torch.autograd.Function):
@@ -144,43 +144,48 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, *ctx.form = inputs
+        x, weight, _, *ctx.form = inputs
         del output
-        ctx.has_bias = bias is not None
         ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         wanted = tuple(ctx.needs_input_grad[:3])
-        found = iter(_ConvolutionBackward.apply(*gradients, x, weight, wanted, *ctx.form))
+        found = iter(_ConvolutionBackward.apply(*gradients, x, weight, wanted, *ctx.form))  # type: ignore[no-untyped-call]
         return (*(next(found) if one else None for one in wanted), None, None, None, None)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *form: Any) -> Any:
         count, (of_x, of_weight, of_bias, *_) = info.batch_size, in_dims
-        *steps, groups = form
+        stride, padding, dilation, groups = form
         shared = of_x is None and groups == 1
         weights = _merged(weight, of_weight, count)
         images = _laid_out(x if shared else _merged(x, of_x, count, 1), weights.shape[1])
         biases = None if bias is None else _merged(bias, of_bias, count)
-        return _apart(torch.conv2d(images, weights, biases, *steps, 1 if shared else groups * count), count), 1
+        groups = 1 if shared else groups * count
+        return _apart(torch.conv2d(images, weights, biases, stride, padding, dilation, groups), count), 1
+
+
+def _convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...], *form: Any
+) -> tuple[Tensor, ...]:
+    """Of `wanted` (input, weight, bias), the gradients."""
+    stride, padding, dilation, groups = form
+    found = aten.convolution_backward(
+        gradient, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
+    )
+    return tuple(one for one in found if one is not None)
 
 
 class _ConvolutionBackward(torch.autograd.Function):
-    """Of `wanted` (input, weight, bias), the gradients."""
-
     @staticmethod
     def forward(gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, ...], *form: Any) -> Any:
-        stride, padding, dilation, groups = form
-        found = aten.convolution_backward(
-            gradient, x, weight, [len(weight)], stride, padding, dilation, False, [0, 0], groups, wanted
-        )
-        return tuple(one for one in found if one is not None)
+        return _convolution_backward(gradient, x, weight, wanted, *form)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
+        """Nothing to keep: it is not differentiated again."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Any, *form: Any) -> Any:
@@ -191,14 +196,10 @@ class _ConvolutionBackward(torch.autograd.Function):
         gradients = _merged(gradient, of_gradient, count, 1)
         if images.is_contiguous(memory_format=torch.channels_last):
             gradients = _channels_last(gradients)
-        found = iter(_ConvolutionBackward.forward(gradients, images, weights, wanted, *steps, groups * count))
-        split: list[Tensor] = []
-        places: list[int] = []
-        if wanted[0]:
-            split.append(_apart(next(found), count))
-            places.append(1)
-        rest = [one.unflatten(0, (count, -1)) for one in found]
-        return (*split, *rest), (*places, *[0] * len(rest))
+        found = iter(_convolution_backward(gradients, images, weights, wanted, *steps, groups * count))
+        of_images = [_apart(next(found), count)] if wanted[0] else []
+        rest = [one.view(count, -1, *one.shape[1:]) for one in found]
+        return (*of_images, *rest), (*[1] * len(of_images), *[0] * len(rest))
 
 
 class _MaxPooling(torch.autograd.Function):
@@ -216,7 +217,8 @@ class _MaxPooling(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return _MaxPoolingBackward.apply(gradients[0], *ctx.saved_tensors, ctx.form), None
+        found = _MaxPoolingBackward.apply(gradients[0], *ctx.saved_tensors, ctx.form)  # type: ignore[no-untyped-call]
+        return found, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, form: tuple[Any, ...]) -> Any:
@@ -225,19 +227,23 @@ class _MaxPooling(torch.autograd.Function):
         return (_apart(found, count), _apart(indices, count)), (1, 1)
 
 
+def _max_pooling_backward(gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Tensor:
+    found: Tensor = aten.max_pool2d_with_indices_backward(gradient, x, *form, indices)
+    return found
+
+
 class _MaxPoolingBackward(torch.autograd.Function):
     @staticmethod
     def forward(gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Tensor:
-        found: Tensor = aten.max_pool2d_with_indices_backward(gradient, x, *form, indices)
-        return found
+        return _max_pooling_backward(gradient, x, indices, form)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
+        """Nothing to keep: it is not differentiated again."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, gradient: Tensor, x: Tensor, indices: Tensor, form: tuple[Any, ...]) -> Any:
         count = info.batch_size
         given = zip((gradient, x, indices), in_dims[:3], strict=True)
-        images = (_channels_last(_merged(one, place, count, 1)) for one, place in given)
-        return _apart(_MaxPoolingBackward.forward(*images, form), count), 1
+        above, images, at = (_channels_last(_merged(one, place, count, 1)) for one, place in given)
+        return _apart(_max_pooling_backward(above, images, at, form), count), 1
