@@ -90,15 +90,23 @@ def _max_pool2d(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return max_pool2d
 
 
-def _group_norm(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def group_norm(input: Tensor, *given: Any, **named: Any) -> Tensor:
-        # torch would keep channels last, which it cannot under vmap
-        return native(input.contiguous() if _fits(input) else input, *given, **named)
+def _norm(native: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Channels last, torch adds up a batch norm's statistics in float32, and refuses a group norm under vmap."""
 
-    return group_norm
+    def norm(input: Tensor, *given: Any, **named: Any) -> Tensor:
+        images = _PixelsLast.apply(input) if _fits(input) else input  # type: ignore[no-untyped-call]
+        return native(images, *given, **named)
+
+    return norm
 
 
-_MADE = {"conv2d": _conv2d, "max_pool2d": _max_pool2d, "group_norm": _group_norm}
+_MADE = {
+    "conv2d": _conv2d,
+    "max_pool2d": _max_pool2d,
+    "batch_norm": _norm,
+    "group_norm": _norm,
+    "instance_norm": _norm,
+}
 
 
 def _fits(*given: Tensor) -> bool:
@@ -247,3 +255,23 @@ class _MaxPoolingBackward(torch.autograd.Function):
         given = zip((gradient, x, indices), in_dims[:3], strict=True)
         above, images, at = (_channels_last(_merged(one, place, count, 1)) for one, place in given)
         return _apart(_max_pooling_backward(above, images, at, form), count), 1
+
+
+class _PixelsLast(torch.autograd.Function):
+    """The same images in torch's usual layout, the channels of all members still side by side."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clone(memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:  # noqa: ARG004
+        return gradients[0]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor) -> Any:
+        return _apart(_merged(x, in_dims[0], info.batch_size, 1).contiguous(), info.batch_size), 1

@@ -13,6 +13,13 @@ from torch.func import grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
+from hpo.schema import check
+from hpo.tasks import Task
+from hpo.tasks.architectures.cnn import CNN
+from hpo.tasks.architectures.resnet18 import ResNet18
+from hpo.testing.packs import assert_equal_to_solo
+from hpo.training import TrainingConfig, traced
+from hpo.training.packed import Pack
 from hpo.training.packed_images import channels_side_by_side
 
 CPU = torch.device("cpu")
@@ -93,7 +100,8 @@ def test_the_numbers_of_each_member_alone(name: str) -> None:
 
 
 def test_with_norms_between_and_more_channels() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 3, bias=False), nn.MaxPool2d(2))
+    norms = nn.GroupNorm(2, 8, affine=False), nn.InstanceNorm2d(8), nn.BatchNorm2d(8, track_running_stats=False)
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), *norms, nn.Conv2d(8, 8, 3, bias=False), nn.MaxPool2d(2))
     weights_K, x_KB = stacked(net), images(MEMBERS, BATCH)
     with channels_side_by_side(CPU):
         (found, _), _ = vmap(gradients(net))(weights_K, x_KB)
@@ -173,3 +181,33 @@ def test_traced_it_is_one_convolution_of_torch() -> None:
     ]
     (_, (_, found)), (_, (_, expected)) = flat(weights_K, x_KB), vmap(gradients(net))(weights_K, x_KB)
     assert_close(found, expected)
+
+
+class Normed(nn.Module):
+    """Calls a function of torch that cannot read channels last under vmap, and that nobody replaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.pool = nn.Conv2d(1, 4, 3), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(torch.group_norm(self.first(x), 2)).mean((2, 3))
+
+
+WHOLE: dict[str, Callable[[], nn.Module]] = {
+    **{name: partial(CNN(channels=4, norm=name).build, (1, 8, 8), 3) for name in ("none", "batch", "group")},
+    "resnet18": partial(ResNet18(width=4).build, (1, 8, 8), 3),
+    "of torch's own layout": lambda: nn.Sequential(Normed(), nn.Linear(4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "resnet18")) for n in WHOLE])
+def test_whole_trainings_of_a_pack_are_those_of_its_members_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traced, "AFTER", 3)
+    random = torch.Generator().manual_seed(0)
+    x_N, y_N = torch.randn(72, 1, 8, 8, generator=random), torch.randint(3, (72,), generator=random)
+    task = Task(train=(x_N[:48], y_N[:48]), val=(x_N[48:], y_N[48:]), model=lambda config: WHOLE[name]())
+    own = {"epochs": 3, "batch_size": 16, "optimizer": {"name": "sgd", "lr": 0.005}}
+    configs = [check(TrainingConfig.for_task(task), {**own, "seed": seed}) for seed in range(2)]
+    assert_equal_to_solo(configs, task)
+    assert Pack(task, configs[0], "cpu")._lays_out_images is (name != "of torch's own layout")
