@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 REGISTRIES = {
     "schedules": "hpo.training.schedules",
     "initializers": "hpo.training.initializers",
+    "augmentations": "hpo.training.augmentations",
     "regularizers": "hpo.training.regularizers",
     "losses": "hpo.training.losses",
     "optimizers": "hpo.training.optimizers",

@@ -30,9 +30,10 @@ from hpo.training import Path as ConfigPath
 from hpo.training.config import registry_of
 from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
-from hpo.training.over_time import check_steps
+from hpo.training.over_time import check_steps, targets
 from hpo.training.paths import canonical
 from hpo.training.privacy import EPSILON, check_point
+from hpo.training.sections import STRENGTHS
 from hpo.training.shape import MEMBERS_OWN, zero_is_a_number
 
 
@@ -243,8 +244,8 @@ class TrainedTask(Trained):
         section, *below = path.split(".")
         if section in MEMBERS_OWN:
             return True
-        if section == "regularization":
-            return len(below) == 1 and self._find(path).kind == "float"
+        if section in STRENGTHS:
+            return len(below) == 1 and (path in targets() or self._find(path).kind == "float")
         return section in ("optimizer", "loss") and self._find(path).kind == "float"
 
     def full_config(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hpo.errors import UserError
 from hpo.registry import Entry, Registry
 from hpo.schema import Frozen, check, mistake_at, nest
 from hpo.tasks import ModelEntry, models
+from hpo.training.augmentation import Augmentation
 from hpo.training.initializers import Initializer, initializers
 from hpo.training.losses import Loss, losses
 from hpo.training.optimizers import Optimizer, optimizers
@@ -46,6 +47,9 @@ class TrainingConfig(Frozen):
     )
     initializer: Annotated[Initializer, initializers] = Field(
         default_factory=lambda: initializers.parse("default"), description="how the first weights are drawn"
+    )
+    augmentation: Augmentation = Field(
+        default_factory=Augmentation, description="changes of images by name, in training only; absent or 0 is off"
     )
     regularization: Regularization = Field(
         default_factory=Regularization, description="regularizers by name; absent or 0 is off"

@@ -146,10 +146,10 @@ def build(config: TrainingConfig, task: Task, device: torch.device) -> tuple[nn.
 
 
 def fill_slots(config: TrainingConfig, slots: Slots) -> Slots:
-    """`slots` filled by the regularizers of one training in alphabetical order."""
-    for regularizer in config.regularization.values():
-        if regularizer.strength > 0:
-            slots = regularizer.fill(slots)
+    """`slots` filled by the augmentations of one training, then by its regularizers in alphabetical order."""
+    for entry in (*config.augmentation.in_order(), *config.regularization.values()):
+        if entry.strength > 0:
+            slots = entry.fill(slots)
     return slots
 
 

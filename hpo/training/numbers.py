@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any
 
 from hpo.lazy import torch
@@ -20,3 +21,8 @@ def smaller(first: Any, second: Any) -> Any:
 def larger(first: Any, second: Any) -> Any:
     """The larger of two, floats or tensors."""
     return where(first > second, first, second)
+
+
+def whole(number: Any) -> Any:
+    """The whole number at or below one, as a float or a float32 tensor."""
+    return number.floor().to(torch.float32) if isinstance(number, torch.Tensor) else float(floor(number))

@@ -17,29 +17,32 @@ from hpo.errors import unknown, unknown_text
 from hpo.registry import Entry
 from hpo.schema import mistake, mistake_at
 from hpo.training.optimizers import optimizers
-from hpo.training.regularizers import Regularizer, regularizers
+from hpo.training.regularizers import Regularizer
 from hpo.training.schedules import Array, Schedule, schedules
 from hpo.training.section import Section
+from hpo.training.sections import STRENGTHS
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
+    from hpo.training.strengths import Strength
 
 
 def targets() -> Mapping[str, str]:
-    """The paths that a schedule may move, with their descriptions: fields of optimizers, strengths of regularizers."""
-    return _targets(tuple(optimizers.entries.values()), tuple(regularizers.entries.values()))
+    """The paths that a schedule may move, with their descriptions: fields of optimizers, strengths of other entries."""
+    strengths = (entry for registry in STRENGTHS.values() for entry in registry.entries.values())
+    return _targets(tuple(optimizers.entries.values()), tuple(strengths))
 
 
 @lru_cache(maxsize=16)
-def _targets(of_optimizers: tuple[type[Entry], ...], of_regularizers: tuple[type[Regularizer], ...]) -> dict[str, str]:
+def _targets(of_optimizers: tuple[type[Entry], ...], strengths: tuple[type[Strength], ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for optimizer in of_optimizers:
         for field, text in _movable(optimizer):
             found.setdefault(f"optimizer.{field}", text)
-    for regularizer in of_regularizers:
-        for field, text in _movable(regularizer):
-            if field == regularizer.main:
-                found[f"regularization.{regularizer.registered_as}"] = text
+    for entry in strengths:
+        for field, text in _movable(entry):
+            if field == entry.main:
+                found[f"{entry.section}.{entry.registered_as}"] = text
     return found
 
 
@@ -104,9 +107,10 @@ def misfit(config: TrainingConfig) -> tuple[str, str] | None:
     """A path whose schedule would move nothing of this config, and why."""
     for path in config.schedules:
         section, _, field = path.partition(".")
-        if section == "regularization" and field not in config.regularization:
+        entry = getattr(config, section).get(field) if section in STRENGTHS else None
+        if section in STRENGTHS and entry is None:
             return path, f"has no effect without {path}, which is off"
-        if section == "regularization" and config.native_dropout and config.regularization[field].masks:
+        if config.native_dropout and isinstance(entry, Regularizer) and entry.masks:
             return path, "cannot move it beside native_dropout: true"
         if section == "optimizer" and field not in type(config.optimizer).model_fields:
             return path, f"optimizer {config.optimizer.name!r} has no {field}"
@@ -139,7 +143,8 @@ def followed(config: TrainingConfig) -> Iterator[tuple[tuple[str, ...], str]]:
 def value_at(config: TrainingConfig, path: str) -> float:
     """The config's own number at a path that a schedule may move."""
     section, _, field = path.partition(".")
-    return config.regularization[field].strength if section == "regularization" else getattr(config.optimizer, field)
+    own = getattr(config, section)
+    return float(own[field].strength if section in STRENGTHS else getattr(own, field))
 
 
 class Curves:

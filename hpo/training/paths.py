@@ -13,9 +13,8 @@ from hpo.schema import check, flatten, nest
 from hpo.training.config import TrainingConfig, registry_of
 from hpo.training.over_time import Schedules, targets
 from hpo.training.privacy import Privacy
-from hpo.training.regularization import Regularization
-from hpo.training.regularizers import regularizers
 from hpo.training.schedules import schedules
+from hpo.training.sections import STRENGTHS
 
 Kind = Literal["int", "float", "str", "bool", "list", "mapping", "any"]
 _KINDS: dict[Any, Kind] = {
@@ -86,7 +85,7 @@ def paths(config_type: type[TrainingConfig] = TrainingConfig) -> Paths:
     A field that several entries have (`schedule.floor`) is one path whose bounds are the widest of theirs.
     """
     registries = [registry_of(config_type, field) for field in config_type.model_fields]
-    listed = [*(registry.entries.values() for registry in registries if registry), regularizers.entries.values()]
+    listed = [registry.entries.values() for registry in (*registries, *STRENGTHS.values()) if registry]
     found = _paths(config_type, tuple(entry for entries in listed for entry in entries))
     return Paths(found, found.free)
 
@@ -110,9 +109,9 @@ def _paths(config_type: type[TrainingConfig], entries: tuple[type[Entry], ...]) 
                     _add(known, f"{field}.{name}", path)
                 for name, below in _mappings(entry):
                     _add(free, f"{field}.{name}.", below)
-        elif info.annotation is Regularization:
-            for entry_name, regularizer in regularizers.entries.items():
-                for name, path in _fields(regularizer):
+        elif field in STRENGTHS:
+            for entry_name, entry in STRENGTHS[field].entries.items():
+                for name, path in _fields(entry):
                     _add(known, canonical(f"{field}.{entry_name}.{name}"), path)
         elif info.annotation is Schedules:
             fields: dict[str, Path] = {}
@@ -140,9 +139,9 @@ def canonical(path: str) -> str:
     if path.removeprefix("schedules.") in targets() and path.startswith("schedules."):
         return f"{path}.name"
     parts = path.split(".")
-    if len(parts) == 3 and parts[0] == "regularization":
-        entry = regularizers.entries.get(parts[1])
-        if entry is not None and parts[2] == entry.main:
+    if len(parts) == 3 and parts[0] in STRENGTHS:
+        known = STRENGTHS[parts[0]].entries.get(parts[1])
+        if known is not None and parts[2] == known.main:
             return ".".join(parts[:2])
     return path
 

@@ -1,7 +1,8 @@
 """What the members of a pack must agree on, and what they may differ in: decided here, and nowhere else.
 
 Members may differ in their seed, epochs, schedules and initializer, in the numbers of optimizer and loss, and in the
-strength of regularizers that are on. All else (the model, batch size, precision, which optimizer ...) is one shape.
+strength of augmentations and regularizers that are on. All else (the model, batch size, precision, which optimizer ...)
+is one shape.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from hpo.lazy import torch
 from hpo.registry import Entry
 from hpo.training.optimizers import Optimizer, optimizers
 from hpo.training.over_time import targets
-from hpo.training.regularizers import Regularizer, regularizers
+from hpo.training.regularizers import Regularizer
+from hpo.training.sections import STRENGTHS, strengths_of
+from hpo.training.strengths import Strength
 
 if TYPE_CHECKING:
     from hpo.training.config import TrainingConfig
@@ -43,9 +46,8 @@ def shape_of(config: TrainingConfig) -> Shape:
     agreed = {key: value for key, value in dumped.items() if key not in MEMBERS_OWN}
     agreed["optimizer"] = _but(dumped["optimizer"], config.optimizer.numbers()) | {"slots": _slots(config.optimizer)}
     agreed["loss"] = _but(dumped["loss"], floats_of(config.loss))
-    agreed["regularization"] = {
-        name: _agreed(entry) for name, entry in config.regularization.items() if _leaves_a_trace(entry)
-    }
+    agreed |= dict.fromkeys(STRENGTHS)
+    agreed["strengths"] = {path: _agreed(path, entry) for path, entry in strengths_of(config) if _leaves_a_trace(entry)}
     return Shape(json.dumps(agreed, sort_keys=True))
 
 
@@ -58,15 +60,14 @@ def numbers_of(config: TrainingConfig) -> dict[str, float]:
     """The config's own value at every path that a pack's step reads as a number of the member."""
     own = {f"optimizer.{name}": value for name, value in config.optimizer.numbers().items()}
     own |= {f"loss.{name}": value for name, value in floats_of(config.loss).items()}
-    strengths = {f"regularization.{name}": entry.strength for name, entry in config.regularization.items()}
-    return own | {path: value for path, value in strengths.items() if path in targets()}
+    return own | {path: entry.strength for path, entry in strengths_of(config) if path in targets()}
 
 
 def zero_is_a_number(path: str) -> bool:
     """Whether a member of a pack may have 0 at `path` beside others that have more: no slot comes or goes with it."""
     section, *below = path.split(".")
-    if section == "regularization":
-        entry = regularizers.entries.get(below[0])
+    if section in STRENGTHS:
+        entry = STRENGTHS[section].entries.get(below[0])
         return entry is not None and _fills_nothing(entry)
     if section == "optimizer":
         return not any(below == [name] for entry in optimizers.entries.values() for name in entry.slotless_at_0)
@@ -85,7 +86,7 @@ def _check_facts(config: TrainingConfig) -> None:
     if type(config.optimizer).build is not Optimizer.build:
         raise Unpackable(f"optimizer: {config.optimizer.name} is not one rule for each parameter")
     parts: dict[str, Any] = {"optimizer": config.optimizer, "loss": config.loss, "initializer": config.initializer}
-    parts |= {f"regularization.{name}": entry for name, entry in config.regularization.items() if entry.strength > 0}
+    parts |= {path: entry for path, entry in strengths_of(config) if entry.strength > 0}
     for key, entry in parts.items():
         if not entry.packable:
             raise Unpackable(f"{key}: {entry.name} trains by itself, {entry.reason}")
@@ -100,24 +101,25 @@ def _slots(optimizer: Optimizer) -> list[str]:
     return sorted(optimizer.slots(torch.zeros(1, 1)))
 
 
-def _leaves_a_trace(entry: Regularizer) -> bool:
-    """Whether the step, or the network, knows of it. One that is off may undo what the model brings."""
+def _leaves_a_trace(entry: Strength) -> bool:
+    """Whether the step, or the network, knows of it. A regularizer that is off may undo what the model brings."""
+    if not isinstance(entry, Regularizer):
+        return entry.strength > 0
     if entry.reports:
         return False
     return entry.strength > 0 or type(entry).prepare is not Regularizer.prepare or _is_number_only(entry)
 
 
-def _is_number_only(entry: Regularizer) -> bool:
+def _is_number_only(entry: Strength) -> bool:
     return _fills_nothing(type(entry))
 
 
-def _fills_nothing(entry: type[Regularizer]) -> bool:
+def _fills_nothing(entry: type[Strength]) -> bool:
     """Whether it fills no slot: then 0 is a strength like any other."""
-    return entry.fill is Regularizer.fill
+    return entry.fill is Strength.fill
 
 
-def _agreed(entry: Regularizer) -> dict[str, Any]:
-    path = f"regularization.{entry.registered_as}"
+def _agreed(path: str, entry: Strength) -> dict[str, Any]:
     fields = entry.model_dump(mode="json")
     own = fields if path not in targets() else _but(fields, {entry.main: 0.0})
     return own if _is_number_only(entry) else own | {"on": entry.strength > 0}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hpo.testing.networks import SmallImages
-from hpo.testing.regularizers import CPU, bits, config_for, image_task, trained
+from hpo.testing.strengths import CPU, bits, config_for, image_task, trained
 from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile, evaluate, train_task
 from hpo.training.averages import measure_norms

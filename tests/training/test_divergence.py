@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.testing.regularizers import small_task
+from hpo.testing.strengths import small_task
 from hpo.testing.trials import Answers
 from hpo.training import Diverged, TrainingConfig, train_task, with_paths
 

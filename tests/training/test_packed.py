@@ -13,7 +13,7 @@ import torch
 from hpo.schema import check
 from hpo.tasks import Task
 from hpo.testing.packs import assert_equal_to_solo, packed, train_pack
-from hpo.testing.regularizers import image_task, small_task
+from hpo.testing.strengths import image_task, small_task
 from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile, TrainingConfig, Verdict, traced, train_task
 from hpo.training.initializers import initializers

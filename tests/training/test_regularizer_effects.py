@@ -12,7 +12,7 @@ from torch import nn
 
 from hpo.errors import UserError
 from hpo.testing.networks import Block, Everything, SmallImages
-from hpo.testing.regularizers import CPU, trained
+from hpo.testing.strengths import CPU, trained
 from hpo.training.anatomy import layers_of
 from hpo.training.randomness import Draws
 from hpo.training.regularization import Regularization

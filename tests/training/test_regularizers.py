@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from hpo.errors import UserError
-from hpo.testing.regularizers import RegularizerSuite, small_task
+from hpo.testing.regularizers import RegularizerSuite
+from hpo.testing.strengths import small_task
 from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, train_task, with_paths
 from hpo.training.losses import Loss, losses

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hpo.errors import UserError
 from hpo.testing.networks import Block, SmallImages
-from hpo.testing.regularizers import CPU, bits, config_for, image_task, trained
+from hpo.testing.strengths import CPU, bits, config_for, image_task, trained
 from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile, Verdict, train_task
 from hpo.training.randomness import Draws

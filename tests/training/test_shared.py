@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hpo.tasks import Task
-from hpo.testing.regularizers import image_task, small_task
+from hpo.testing.strengths import image_task, small_task
 from hpo.testing.teams import trained_alone, trained_by, workers
 from hpo.training import TrainingConfig, Verdict, with_paths
 from hpo.training.regularizers import regularizers
