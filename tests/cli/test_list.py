@@ -91,7 +91,7 @@ def test_a_plugins_entries_are_listed(tmp_path: Path) -> None:
     [
         (
             ["sampler"],
-            "hpo list: unknown registry 'sampler'; did you mean 'samplers'? (allowed: initializers, losses, ",
+            "hpo list: unknown registry 'sampler'; did you mean 'samplers'? (allowed: augmentations, initializers, ",
         ),
         (["schedules", "--plugin", "nope.py"], "--plugin: no file 'nope.py' in "),
         (["schedules", "--plugin", "words.txt"], "--plugin: 'words.txt' must be a .py file"),

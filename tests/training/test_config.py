@@ -20,8 +20,8 @@ from hpo.training import OwnModelConfig, Path, TrainingConfig, as_paths, paths, 
 from hpo.training.initializers import initializers
 from hpo.training.losses import Loss, losses
 from hpo.training.optimizers import optimizers
-from hpo.training.regularizers import regularizers
 from hpo.training.schedules import schedules
+from hpo.training.sections import STRENGTHS
 
 SECTIONS: dict[str, Registry[Any]] = {
     "model": models,
@@ -67,11 +67,11 @@ def test_every_entry_survives_yaml(section: str, name: str) -> None:
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("name", list(regularizers))
-def test_every_regularizer_survives_yaml(name: str) -> None:
-    number = 3 if paths()[f"regularization.{name}"].kind == "int" else 0.25
-    config = check(TrainingConfig, {f"regularization.{name}": number})
-    assert config.model_dump()["regularization"] == {name: number}
+@pytest.mark.parametrize(("section", "name"), [(key, name) for key, entries in STRENGTHS.items() for name in entries])
+def test_every_strength_survives_yaml(section: str, name: str) -> None:
+    number = 3 if paths()[f"{section}.{name}"].kind == "int" else 0.25
+    config = check(TrainingConfig, {f"{section}.{name}": number})
+    assert config.model_dump()[section] == {name: number}
     assert check(TrainingConfig, yaml12.load(yaml12.dump(config.model_dump(mode="json")), "config")) == config
 
 
@@ -163,7 +163,7 @@ def test_a_config_is_its_paths(data: st.DataObject) -> None:
 def test_every_path_leads_to_the_field_it_describes() -> None:
     for path, what in paths().items():
         section = path.split(".")[0]
-        if section in ("regularization", "schedules") or not what.entries:
+        if section in (*STRENGTHS, "schedules") or not what.entries:
             continue
         for entry in what.entries:
             config = with_paths(TrainingConfig(), least(section, entry))

@@ -23,6 +23,7 @@ from hpo.training.optimizers import optimizers
 from hpo.training.over_time import Curves, check_steps, targets
 from hpo.training.regularizers import Regularizer, regularizers
 from hpo.training.schedules import schedules
+from hpo.training.sections import STRENGTHS
 from hpo.training.slots import OVER_TIME, Now, Slots, Weights
 
 DIRECTIONS = {"val_loss": "minimize", "val_accuracy": "maximize"}
@@ -39,8 +40,8 @@ def movable(path: str, schedule: Any) -> dict[str, Any]:
     """A config in which something stands at `path`, moved by `schedule`."""
     section, _, field = path.partition(".")
     raw = {"schedules": {path: schedule}}
-    if section == "regularization":
-        return {**raw, path: 0.2}
+    if section in STRENGTHS:
+        return {**raw, path: 1 if paths()[path].kind == "int" else 0.2}
     return {**raw, section: next(name for name, entry in optimizers.entries.items() if field in entry.model_fields)}
 
 
