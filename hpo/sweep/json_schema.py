@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter
 
 from hpo.space.checks import SCALES
 from hpo.sweep.spec import Sweep
+from hpo.tasks import TaskEntry, tasks
 from hpo.training import TrainingConfig, paths
 
 Schema = dict[str, Any]
@@ -66,6 +69,7 @@ def sweep_schema() -> Schema:
     properties["base"]["type"] = ["object", "string"]
     for key in ("sampler", "pruner"):
         properties[key] = _open_section(properties[key])
+    properties["task"] |= _open_section(TypeAdapter(Annotated[TaskEntry, tasks]).json_schema())
     schema["$defs"] |= {"Parameter": _PARAMETER, "Config": _config()}
     schema = _with_environment(schema)
     schema["$defs"]["Environment"] = _ENVIRONMENT

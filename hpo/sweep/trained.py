@@ -330,8 +330,9 @@ def trained_by(
     config_type: type[TrainingConfig] = OwnModelConfig
     if code is None:
         entry = tasks.check({"name": name, **options}, "task").placed(folder)
-        options, examples = entry.options(), entry.examples()
-        references = tuple(Reference(str(path), "", digest_of(path)) for path in entry.inputs())
+        options = {key: value for key, value in entry.model_dump(mode="json").items() if key != "name"}
+        examples = entry.examples()
+        references = tuple(Reference(str(path), "", digest_of(path)) for path in entry.files())
         config_type = TrainingConfig.starting(entry.starts())
     for path, found in paths(config_type).items():
         if found.set_by is not None and path.split(".")[0] in base:

@@ -77,6 +77,8 @@ def _stray_texts(name: str, values: pd.Series[Any]) -> list[str]:
     """Numbers among which there are a few texts are hardly meant as categories."""
     import pandas as pd
 
+    if values.str.fullmatch(r"[-+]?\d+,\d+").all():
+        return [f"column {name!r} holds texts such as {values.iloc[0]!r}; for numbers write  decimal: ','"]
     is_text = pd.to_numeric(values, errors="coerce").isna()
     if not 0 < is_text.mean() < 0.1:
         return []

@@ -45,14 +45,14 @@ class FileTask(TaskEntry):
             raise _no_path(path)
         return self.model_copy(update={"path": str(path)})
 
-    def inputs(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         return (Path(self.path),)
 
     def make(self) -> Task:
         """The processed data, read from the cache where they are kept."""
         placed = self.placed(Path.cwd())
         options = placed.model_dump(mode="json", exclude={"path"})
-        facts = [options, [digest_of(path) for path in placed.inputs()], list(_code(type(self)))]
+        facts = [options, [digest_of(path) for path in placed.files()], list(_code(type(self)))]
         key = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
         return kept(f"{self.name}-{key}", placed.process)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """`HPO_CACHE`, or `hpo` below `XDG_CACHE_HOME`, or `~/.cache/hpo`; it need not be there."""
-    own = os.environ.get("HPO_CACHE")
+    """`HPO_CACHE`, or `hpo` below `XDG_CACHE_HOME`, or `~/.cache/hpo`; it need not be there, nor writable."""
+    own, shared = os.environ.get("HPO_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if own:
         return Path(own).absolute()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).absolute() if shared else Path.home() / ".cache") / "hpo"
+    try:
+        return (Path(shared).absolute() if shared else Path.home() / ".cache") / "hpo"
+    except RuntimeError:  # a user without a home, as in some containers: nothing can be kept
+        return Path(os.devnull) / "hpo"

@@ -41,16 +41,12 @@ class TaskEntry(Entry):
         """
         return None
 
-    def options(self) -> dict[str, Any]:
-        """Its fields as a sweep file could hold them, beside its name."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key != "name"}
-
     def placed(self, folder: Path) -> Self:
         """The same task with the files it names looked up from `folder`. Raises UserError for one that is not there."""
         del folder
         return self
 
-    def inputs(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         """The files, or folders with all that is in them, on which a placed task rests; what they hold is part of it.
 
         Raises UserError for one that is not there.

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 PARQUET = (".parquet", ".pq")
 
 
-def read_table(path: Path, delimiter: str) -> pd.DataFrame:
-    """The whole file; its rows are numbered from 1. delimiter: between the fields of a CSV.
+def read_table(path: Path, delimiter: str, decimal: str = ".") -> pd.DataFrame:
+    """The whole file; its rows are numbered from 1, and spaces around texts are dropped.
+
+    delimiter, decimal: between the fields of a CSV, and inside its numbers.
 
     Raises UserError for a file that is no such table, has no rows, or holds what is neither number, text, truth nor
     time.
@@ -30,7 +32,7 @@ def read_table(path: Path, delimiter: str) -> pd.DataFrame:
     if path.is_dir():
         raise UserError(f"task.path: {path} is a folder; tabular needs a CSV or Parquet file")
     try:
-        found = _parquet(path) if path.suffix.lower() in PARQUET else _csv(path, delimiter)
+        found = _parquet(path) if path.suffix.lower() in PARQUET else _csv(path, delimiter, decimal)
     except pa.ArrowInvalid as error:
         kind = "Parquet file" if path.suffix.lower() in PARQUET else "CSV file"
         raise UserError(f"task.path: {path.name} is no {kind} that can be read: {_reason(error)}") from None
@@ -38,7 +40,8 @@ def read_table(path: Path, delimiter: str) -> pd.DataFrame:
         raise UserError(f"task.path: the header of {path.name} is not UTF-8 text; is it a CSV file?") from None
     except OSError as error:
         raise cannot_read(path, error) from None
-    names = found.column_names
+    names = [name.strip() for name in found.column_names]
+    found = found.rename_columns(names)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"task.path: {path.name} has {names.count(twice)} columns called {twice!r}; give each its own")
@@ -66,7 +69,7 @@ def rows_text(rows: Sequence[int]) -> str:
     return f"rows {', '.join(map(str, rows[:3]))} and {len(rows) - 3} more"
 
 
-def _csv(path: Path, delimiter: str) -> pa.Table:
+def _csv(path: Path, delimiter: str, decimal: str) -> pa.Table:
     from pyarrow import csv
 
     with path.open("rb") as file, Bar(f"parsing {path.name}", path.stat().st_size) as bar:
@@ -76,7 +79,7 @@ def _csv(path: Path, delimiter: str) -> pa.Table:
             # one block at a time: the line that an error names is then that of the file
             read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(strings_can_be_null=True),
+            convert_options=csv.ConvertOptions(strings_can_be_null=True, decimal_point=decimal),
         )
     last = found.slice(max(0, found.num_rows - 1)).to_pylist()
     if watched.quotes % 2 and any("\n" in str(value) for row in last for value in row.values()):
@@ -135,7 +138,7 @@ def _values(name: str, values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     if pa.types.is_null(kind):
         return np.full(len(values), np.nan)
     if any(of_kind(kind) for of_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        return np.array([np.nan if one is None else one for one in values.to_pylist()], dtype=object)
+        return np.array([(one or "").strip() or np.nan for one in values.to_pylist()], dtype=object)
     unit = 1.0
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         values, unit = values.cast(pa.timestamp("us")).cast(pa.int64()), 1e6

@@ -57,6 +57,22 @@ def test_the_base_of_a_users_own_loop_is_free(validator: Draft202012Validator) -
     assert mistakes(validator, {"name": "x", "task": "digits", "base": base}) != []
 
 
+@pytest.mark.parametrize(
+    ("task", "right"),
+    [
+        ("tabular", True),
+        ("mine.py:make", True),
+        ({"name": "tabular", "path": "a.csv", "target": "y"}, True),
+        ({"name": "tabular", "path": "${env:DATA}", "target": "y", "split_seed": "${env:SEED}"}, True),
+        ({"name": "tabular", "taget": "y"}, False),
+        ({"name": "digits", "split_seed": "one"}, False),
+        (3, False),
+    ],
+)
+def test_the_options_of_a_task_are_known(task: Any, right: bool, validator: Draft202012Validator) -> None:
+    assert (mistakes(validator, {"name": "x", "task": task}) == []) == right
+
+
 FOUND = [
     "foreign: n_trials",
     "foreign: goal",

@@ -233,6 +233,18 @@ def test_another_delimiter_is_proposed(tmp_path: Path) -> None:
     assert tasks.parse({**given, "delimiter": ";"}).make().outputs == 2
 
 
+def test_numbers_with_a_comma_are_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("u; v ;y\n" + "".join(f"{i % 9},5; a{i % 2} ;{i % 2}\n" for i in range(40)))
+    given = {"name": "tabular", "path": str(file), "target": "y", "delimiter": ";"}
+    (note,) = tasks.parse(given).make().notes
+    assert note.startswith("column 'u' holds texts such as '")
+    assert note.endswith(",5'; for numbers write  decimal: ','")
+    task = tasks.parse({**given, "decimal": ",", "scale": "none"}).make()
+    assert (task.input_shape, task.notes) == ((3,), ())
+    assert set(task.train[0][:, 0]) == {i + 0.5 for i in range(9)}
+
+
 def test_a_broken_parquet_file_and_one_with_lists(tmp_path: Path) -> None:
     file = tmp_path / "data.parquet"
     file.write_bytes(b"PAR1 and no more")

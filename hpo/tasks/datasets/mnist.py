@@ -27,7 +27,7 @@ class Mnist(FileTask):
     val: float = Field(0.1, gt=0, lt=1, description="share of the training images that validates")
     split_seed: int = Field(0, ge=0, description="which images train and validate; no trial's seed changes it")
 
-    def inputs(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         return tuple(
             find_idx(Path(self.path), f"{part}-{what}")
             for part in ("train", "t10k")

@@ -43,10 +43,11 @@ class Tabular(FileTask):
     test: float = Field(0.2, ge=0, lt=1, description="share of the rows that tests; 0: no test split")
     split_seed: int = Field(0, ge=0, description="which rows train, validate and test; no trial's seed changes it")
     delimiter: str = Field(",", min_length=1, max_length=1, description="what divides the fields of a CSV")
+    decimal: Literal[".", ","] = Field(".", description="what stands before the fractions of a CSV's numbers")
 
     def process(self) -> Task:
         path = Path(self.path)
-        table = read_table(path, self.delimiter)
+        table = read_table(path, self.delimiter, self.decimal)
         goal = self._targets(column(table, self.target, "task.target", path.name, self.delimiter))
         for name in self.drop:
             column(table, name, "task.drop", path.name, self.delimiter)
