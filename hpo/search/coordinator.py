@@ -119,11 +119,11 @@ class Coordinator:
             if assignments:  # the number of an attempt, too; ends and trials put back are committed with the block
                 self._live.flush()
         told = tuple(verdicts[i] for i, item in enumerate(news) if isinstance(item, Report | Saving))
-        busy = bool(self._of(slot))
-        drop = self._live.keeping.take_drop()  # of ends that are durable now
+        busy, drop = bool(self._of(slot)), self._live.keeping.take_drop()  # of ends that are durable now
         share = self._allotment.share(self._allotment.slots(self._live_slots), self._counted())
         wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
-        return Answer(told, assignments, wait, over, drop=drop, share=share)
+        ahead = self._bulletin.ahead(self._watch.run_seconds, self._counted(), self._watch.left)
+        return Answer(told, assignments, wait, over, drop=drop, share=share, ahead=ahead)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""

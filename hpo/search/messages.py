@@ -157,7 +157,8 @@ class Answer:
 
     verdicts: one for each Report and Saving sent, in their order. wait: seconds until asking again makes sense when
     there is nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials
-    whose checkpoints are to be deleted now. share: how many trials the slot may hold.
+    whose checkpoints are to be deleted now. share: how many trials the slot may hold. ahead: seconds for which the run
+    will go on, at the pace of the trials that ended; 0 where that is not known.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -167,6 +168,7 @@ class Answer:
     refused: bool = False
     drop: tuple[int, ...] = ()
     share: int = 1
+    ahead: float = 0.0
 
 
 def refusal(news: Sequence[News]) -> Answer:

@@ -34,11 +34,14 @@ from hpo.training.probe import probe
 from hpo.training.randomness import seeded
 from hpo.training.rows import RowForm
 from hpo.training.shape import Unpackable, shape_of
+from hpo.training.traced import Traced
 from hpo.training.trial import Diverged, Trial, Verdict, checked
 
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 COMPILED = (8, 32, 64)
 """How many rows a step is for, so that members come and go without another tracing, or compilation, of it."""
+ROOMY = 3
+"""How many rows for each member a step may have that is compiled already: it is about so many times as fast."""
 
 
 class Member:
@@ -101,6 +104,7 @@ class Pack:
     """Members of one shape. Not thread safe; one pack, or solo training, computes at a time in a process.
 
     serial: operations of the network that torch calls for one member after another, so that a pack gains little.
+    ahead: seconds for which packs of this shape will go on training, as far as is known; much of it is worth compiling.
     """
 
     def __init__(self, task: Task, config: TrainingConfig, device: str | torch.device | None = None) -> None:
@@ -113,6 +117,7 @@ class Pack:
         self.x_N, self.y_N = on_device(task, self.device).splits["train"]
         self.batch_size, self.tf32 = config.batch_size, config.tf32
         self.members: list[Member] = []
+        self.ahead = 0.0
         self._compiles = config.compile and can_compile()
         tried = [config.model_copy(update={"seed": seed, "compile": False}) for seed in (0, 1)]
         self._rows: Row = {}
@@ -175,7 +180,13 @@ class Pack:
     def capacity(self) -> int:
         """Rows that an epoch trains: the next step of a ladder from the number of members."""
         count, ladder = len(self.members), COMPILED if self._compiles else LADDER
-        return next((step for step in ladder if step >= count), -(-count // ladder[-1]) * ladder[-1])
+        fitting = next((step for step in ladder if step >= count), -(-count // ladder[-1]) * ladder[-1])
+        return min((step for step in self.compiled if count <= step <= ROOMY * count), default=fitting)
+
+    @property
+    def compiled(self) -> set[int]:
+        """How many rows the steps have that were compiled ahead."""
+        return self._step.whole.compiled if isinstance(self._step.whole, Traced) else set()
 
     @property
     def _trained(self) -> list[Member]:
@@ -191,6 +202,10 @@ class Pack:
 
     def epoch(self) -> None:
         """Train every member on every example once, each in its own order, and evaluate all of them."""
+        if isinstance(self._step.whole, Traced):
+            self._step.whole.ahead(self.ahead, self.batch_size)
+        if self.capacity != len(self._rows["weights"]):  # a compiled step has come
+            self._keep({name: tensor[: len(self.members)] for name, tensor in self._rows.items()})
         with self._ready():
             numbers = numbers_of_epoch([member.run for member in self._trained])
             constants = self._constants(numbers)

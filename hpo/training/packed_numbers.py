@@ -50,8 +50,7 @@ def numbers_of_epoch(runs: Sequence[Run]) -> Numbers:
     paths = dict.fromkeys(path for run, own in zip(runs, own_K, strict=True) for path in (*own, *run.curves.rows))
     columns = {path: [_column(run, own, path) for run, own in zip(runs, own_K, strict=True)] for path in paths}
     step_SK = first_K + torch.arange(steps)[:, None]
-    first_SK, second_SK = keys(torch.tensor([run.random.member for run in runs]), step_SK)
-    assert isinstance(first_SK, Tensor) and isinstance(second_SK, Tensor)
+    first_SK, second_SK = map(torch.as_tensor, keys(torch.tensor([run.random.member for run in runs]), step_SK))
     return Numbers(
         first=first_SK.to(device),
         second=second_SK.to(device),

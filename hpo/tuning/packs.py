@@ -155,6 +155,8 @@ class Packs:
         before = sum(isinstance(item, Report | Saving) for item in self._trainer.news)
         answer = self._trainer.exchange(self._free, *(item for _, news in said for item in news))
         self._share = answer.share
+        for pack in self._packs.values():
+            pack.ahead = answer.ahead
         self._trainer.holds |= {given.number for given in answer.assignments}
         verdicts = iter(answer.verdicts[before:])
         for row, news in said:

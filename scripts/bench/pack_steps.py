@@ -2,18 +2,23 @@
 
     python scripts/bench/pack_steps.py                          # digits by an MLP and by a small CNN, 1 to 64 members
     python scripts/bench/pack_steps.py --models mlp --members 8 32 --compile    # and the step under torch.compile
+    python scripts/bench/pack_steps.py --models mlp --members 32 64 --ahead     # and compiled by a process of its own
 
 No Ray, no study, nothing kept: `train_task` against `Pack.epoch` on the same configs (AdamW, cosine, dropout, label
 smoothing, learning rates and seeds of their own), evaluations included, one thread on a CPU. Sides take turns; medians
 are printed, wall and, in brackets, CPU: on a busy machine only the CPU's mean something. A compiled step is compiled
-before it is measured; how long that took is in the last column.
+before it is measured; how long that took is in the last column (--ahead: what the machine's cache has is not compiled
+again).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn": {"model": {"name": "cnn"}},
 }
 REGULARIZED = {"schedule": "cosine", "regularization": {"dropout": 0.2, "label_smoothing": 0.1}}
+NO_CACHE = tempfile.mkdtemp(prefix="hpo-bench-")  # where what was compiled ahead is not found
 Turn = Callable[[], int]
 """Trains something; how many member-steps."""
 
@@ -57,13 +63,19 @@ def solo(task: Task, model: str, device: str) -> Turn:
     return turn
 
 
-def packed(task: Task, model: str, members: int, device: str, compiled: bool) -> Turn:
-    """Two epochs of a pack that goes on from turn to turn."""
-    pack = Pack(task, config_for(task, model, 0, compiled), device)
+def packed(task: Task, model: str, members: int, device: str, how: str) -> Turn:
+    """Two epochs of a pack that goes on from turn to turn. how: traced, "compiled", or "ahead" of time."""
+    pack = Pack(task, config_for(task, model, 0, how == "compiled"), device)
     for number in range(members):
-        pack.admit(config_for(task, model, number, compiled), trial())
+        pack.admit(config_for(task, model, number, how == "compiled"), trial())
+    pack.ahead = math.inf if how == "ahead" else 0.0
+
+    cache = os.environ.get("HPO_CACHE", "") if how == "ahead" else NO_CACHE
 
     def turn() -> int:
+        os.environ["HPO_CACHE"] = cache
+        while how == "ahead" and members not in pack.compiled:
+            pack.epoch()
         for _ in range(2):
             pack.epoch()
         if torch.device(device).type == "cuda":
@@ -100,6 +112,7 @@ def main() -> None:
     parser.add_argument("--members", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="the same packs compiled, too")
+    parser.add_argument("--ahead", action="store_true", help="the same packs compiled by a process of its own, too")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,10 +121,11 @@ def main() -> None:
     task = tasks.parse({"name": "digits"}).make()
     for model in asked.models:
         turns = {"solo": solo(task, model, asked.device)}
-        for compiled in (False, True) if asked.compile else (False,):
+        ways = {"": True, "compiled": asked.compile, "ahead": asked.ahead}
+        for how in (how for how, wanted in ways.items() if wanted):
             for members in asked.members:
-                name = f"pack of {members}{', compiled' if compiled else ''}"
-                turns[name] = packed(task, model, members, asked.device, compiled)
+                name = f"pack of {members}{how and ', '}{how}"
+                turns[name] = packed(task, model, members, asked.device, how)
         found = measure(turns, asked.turns)
         print(f"\n{model}\n| | us a member-step | times as fast as solo | first turn, s |\n| --- | --- | --- | --- |")
         for name, (wall, cpu, first) in found.items():
