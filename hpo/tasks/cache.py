@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from typing import Any
 import numpy as np
 
 from hpo.tasks.bar import Bar
-from hpo.tasks.home import home
+from hpo.tasks.home import drop_unused, home, used
 from hpo.tasks.task import Task
 
 log = logging.getLogger("hpo.tasks")
 
 FACTS = "facts.json"
-UNUSED = 30 * 24 * 3600.0  # seconds after which an entry that nobody read is deleted
 
 
 def kept(key: str, make: Callable[[], Task]) -> Task:
@@ -88,7 +86,7 @@ def _write(task: Task, folder: Path) -> None:
         os.rename(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    _drop_unused(folder.parent)
+    drop_unused(folder.parent)
 
 
 def _read(folder: Path) -> Task | None:
@@ -100,21 +98,13 @@ def _read(folder: Path) -> Task | None:
         task = Task(**{**splits, **facts})
     except (OSError, EOFError, ValueError, TypeError, KeyError):
         return None
-    with contextlib.suppress(OSError):
-        os.utime(folder)
+    used(folder)
     return task
 
 
 def _array(folder: Path, name: str) -> np.ndarray[Any, Any]:
     # pages are shared by all processes until one writes, which changes its own copy only
     return np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-def _drop_unused(folder: Path) -> None:
-    for entry in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if entry.is_dir() and time.time() - entry.stat().st_mtime > UNUSED:
-                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _say(folder: Path, error: OSError) -> None:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from hpo.tasks.home import home
+from hpo.tasks.home import drop_unused, home, used
 from hpo.training.compiled import cpp_compiler
 
 Flat = Callable[..., Sequence[Tensor]]
@@ -42,14 +42,18 @@ _TURNS = 3
 
 
 class Compilation:
-    """The machine code of one traced step, wherever it is: not begun, being made, made, or given up."""
+    """The machine code of one traced step, wherever it is: not begun, being made, made, or given up.
+
+    over: it was taken, or will never be.
+    """
 
     def __init__(self, step: GraphModule, given: Sequence[Tensor]) -> None:
         """given: tensors like those that it will get."""
         self._step = step
         self._like = [(tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in given]
         self._threads = torch.get_num_threads()
-        self._file = home() / "steps" / f"{self._digest()}.pt2"
+        self.digest = self._digest()
+        self._file = home() / "steps" / f"{self.digest}.pt2"
         self.begun = self.over = False
 
     def _digest(self) -> str:
@@ -64,7 +68,10 @@ class Compilation:
         return found.hexdigest()
 
     def begin(self) -> None:
-        """Have it made, unless it is there, or cannot be: once, and at the lowest priority."""
+        """Have it made, unless it is there, or cannot be; once.
+
+        At a low priority it would never come to an end beside slots that use all cores.
+        """
         if self.begun or self.over or cpp_compiler() is None or _gave_up(self._file).exists():
             return
         self.begun = True
@@ -97,7 +104,10 @@ class Compilation:
             if not all(_near(new, old) for new, old in zip(run(*given), self._step(*given), strict=True)):
                 return None
             ours, theirs = (min(_seconds(one, given) for _ in range(_TURNS)) for one in (run, self._step))
-        return run if ours * GAIN < theirs else None
+        if ours * GAIN >= theirs:
+            return None
+        used(self._file)
+        return run
 
 
 def _constants(step: GraphModule) -> dict[str, Tensor]:
@@ -135,6 +145,7 @@ def compile_step(task: Path) -> None:
         import_module("torch._higher_order_ops.triton_kernel_wrap")  # where unpickling looks
         from torch._inductor import aoti_compile_and_package
 
+        drop_unused(made.parent)
         step, like, threads = torch.load(task, weights_only=False)
         torch.set_num_threads(threads)
         given = tuple(
@@ -163,7 +174,6 @@ def _main(task: Path) -> None:
     libc: Any = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # no process of a dead run goes on: PR_SET_PDEATHSIG
         libc.prctl(1, signal.SIGKILL)
-    os.nice(19)
     try:
         compile_step(task)
     finally:
