@@ -252,15 +252,16 @@ class Run:
 
     def measured(self, losses: Sequence[Tensor]) -> dict[str, float]:
         """The epoch's metrics; the one place where the host waits for the device."""
-        losses_T = self.trial.team.total(torch.stack(list(losses)).double())
+        losses_S = self.trial.team.total(torch.stack(list(losses)).double())
         self.slots.average.settle(self.x_N)
-        found = self.trial.team.same(lambda: self._measured(losses_T))
-        self.check_loss(found["train_loss"], losses_T)
+        found = self.trial.team.same(lambda: self.evaluated(losses_S))
+        self.check_loss(found["train_loss"], losses_S)
         return found
 
-    def _measured(self, losses_T: Tensor) -> dict[str, float]:
+    def evaluated(self, losses_S: Tensor) -> dict[str, float]:
+        """The metrics of the network, its averages settled, as it is. losses_S: of the epoch's steps."""
         own = measure(self.slots.average.shadow, self.data, "val", self.reported_loss)
-        found = {"train_loss": self.mean_over_examples(losses_T), **own}
+        found = {"train_loss": self.mean_over_examples(losses_S), **own}
         values = torch.stack([value.double() for value in found.values()]).tolist()
         return dict(zip(found, values, strict=True))
 

@@ -202,6 +202,22 @@ class Pack:
 
     def epoch(self) -> None:
         """Train every member on every example once, each in its own order, and evaluate all of them."""
+        if len(self.members) == 1 and not self._compiles:
+            self._alone(self.members[0])
+        else:
+            self._together()
+
+    def _alone(self, member: Member) -> None:
+        """An epoch of the only member as the run that it is: a stack of one takes longer."""
+        run = member.run
+        self.write_back(member)
+        with tensor_float_32(self.tf32, self.device), seeded(run.config.seed, self.device):
+            losses_S = torch.stack(run.one_epoch(run.history.epoch)).double()
+            run.slots.average.settle(run.x_N)
+            member.learn(losses_S, run.evaluated(losses_S))
+        self._keep({name: tensor[None] for name, tensor in self._form.take(run).items()})
+
+    def _together(self) -> None:
         if isinstance(self._step.whole, Traced):
             self._step.whole.ahead(self.ahead, self.batch_size)
         if self.capacity != len(self._rows["weights"]):  # a compiled step has come

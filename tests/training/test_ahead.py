@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from hpo.schema import check
-from hpo.testing.regularizers import small_task
+from hpo.testing.strengths import small_task
 from hpo.testing.trials import Answers
 from hpo.training import TrainingConfig, traced, train_task
 from hpo.training.ahead import BREAK_EVEN, Compilation

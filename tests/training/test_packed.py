@@ -184,14 +184,15 @@ def test_a_member_that_stops_early_says_so() -> None:
 @pytest.mark.parametrize("name", packable(optimizers))
 def test_a_checkpoint_is_the_same_solo_and_packed(name: str, tmp_path: Path) -> None:
     task = image_task()
-    (config,) = members(
-        task, {}, optimizer={"name": name, "lr": 1e-3}, epochs=4, regularization={"ema": 0.9, "dropout": 0.2}
+    config, neighbour = members(
+        task, {}, {}, optimizer={"name": name, "lr": 1e-3}, epochs=4, regularization={"ema": 0.9, "dropout": 0.2}
     )
     whole = train_task(config, task, Answers().trial(), "cpu").history
     store = CheckpointFile(tmp_path / "solo.pt")
     train_task(config, task, Answers({2: Verdict.PUT_BACK}).trial(store), "cpu")
     pack = Pack(task, config, "cpu")
     member = pack.admit(config, Answers({3: Verdict.PUT_BACK}).trial(store))
+    pack.admit(neighbour, Answers().trial())
     assert [step for step, _ in member.unreported] == [1, 2]
     assert member.deliver()
     pack.epoch()
@@ -200,6 +201,17 @@ def test_a_checkpoint_is_the_same_solo_and_packed(name: str, tmp_path: Path) -> 
     assert len(again) == 4
     for found, expected in zip(again, whole, strict=True):
         assert found.metrics["train_loss"] == pytest.approx(expected.metrics["train_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("regularization", [{}, {"ema": 0.9, "swa": 0.5, "dropout": 0.2, "mixup": 0.2}])
+def test_the_only_member_trains_as_it_would_alone(regularization: dict[str, float]) -> None:
+    task = small_task()
+    (config,) = members(task, {"regularization": regularization})
+    (member,) = packed([config], task)
+    alone = train_task(config, task, Answers().trial(), "cpu")
+    assert member.history.reports == [dict(progress.metrics) for progress in alone.history]
+    for name, value in alone.net.state_dict().items():
+        assert torch.equal(member.run.slots.average.shadow.state_dict()[name], value)
 
 
 def test_a_resumed_pack_ends_with_the_same_bits(tmp_path: Path) -> None:
