@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import dashboard, database, exporting, launching, listing, studies
+from hpo.cli import dashboard, database, exporting, launching, listing, spaces, studies
 from hpo.cli._door import Door
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.command("list")(listing.list_)
+app.add_typer(spaces.app, name="space")
 app.add_typer(database.app, name="db")
 
 

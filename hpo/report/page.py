@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata, resources
 from pathlib import Path
 
 import plotly.graph_objects as go
 from optuna.study import Study
-from plotly.offline import get_plotlyjs
 
 from hpo.report import tables
 from hpo.report.confusion_matrix import plot_confusion_matrix
+from hpo.report.document import document, place
 from hpo.report.history import plot_history
 from hpo.report.importances import plot_importances
 from hpo.report.learning_curves import plot_learning_curves
@@ -30,13 +25,6 @@ from hpo.report.roc_curves import plot_roc_curves
 from hpo.report.slices import plot_slices
 from hpo.report.timeline import plot_timeline
 from hpo.whole_file import whole_file
-
-# the tools are named, because plotly's own choice may hold one that would send the data away
-_CONFIG = {
-    "responsive": True,
-    "displaylogo": False,
-    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
-}
 
 
 @dataclass(frozen=True)
@@ -72,28 +60,8 @@ def render(study: Study, *, title: str | None = None, metrics: ReadMetrics | Non
     shown = list(sections(study, metrics))
     body = "".join(_section(section, study, figures) for section in shown)
     links = "".join(f'<a href="#{section.key}">{text(section.heading)}</a>' for section in shown)
-    scripts = [get_plotlyjs(), _drawing(figures)]
-    written = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{heading}</title>
-<style>{resources.files("hpo.report").joinpath("page.css").read_text(encoding="utf-8")}</style>
-<script>{scripts[0]}</script>
-</head>
-<body>
-<header><h1>{heading}</h1>{tables.sweep(study)}{tables.header(study)}</header>
-<nav>{links}</nav>
-<noscript><p class="empty">The figures are drawn by JavaScript, which is switched off here.</p></noscript>
-{body}
-<footer>Written {written} by hpo {text(metadata.version("hpo"))}. This page is complete: it loads nothing.</footer>
-<script>{scripts[1]}</script>
-</body>
-</html>
-"""
+    top = f"<h1>{heading}</h1>{tables.sweep(study)}{tables.header(study)}"
+    return document(heading, top, f"<nav>{links}</nav>", body, figures)
 
 
 def sections(study: Study, metrics: ReadMetrics | None = None) -> Iterator[Section]:
@@ -150,23 +118,5 @@ def _section(section: Section, study: Study, figures: dict[str, go.Figure]) -> s
             inner = note + body
         else:
             figures[section.key] = body
-            # the height is known before the figure is drawn, so nothing jumps
-            inner = f'{note}<div class="plot" id="plot-{section.key}" style="height:{body.layout.height}px"></div>'
+            inner = note + place(section.key, body)
     return f'<section id="{section.key}"><h2>{text(section.heading)}</h2>{inner}</section>\n'
-
-
-def _drawing(figures: dict[str, go.Figure]) -> str:
-    # plotly writes <, > and / of the data as \u escapes, so no text in it can end the script
-    data = ",".join(f'"plot-{key}":{figure.to_json(engine="json")}' for key, figure in figures.items())
-    return (
-        f"const figures={{{data}}};"
-        "for(const [id,figure] of Object.entries(figures))"
-        f"Plotly.newPlot(id,figure.data,figure.layout,{json.dumps(_CONFIG)});"
-    )
-
-
-def _policy(scripts: list[str]) -> str:
-    """Only these two scripts may run, nothing may be loaded or sent: it holds even where escaping is forgotten."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"

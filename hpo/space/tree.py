@@ -101,7 +101,7 @@ class Space(Mapping[str, Domain]):
         for path, tie in other.ties.items():
             if self._ties.get(path, tie) != tie:
                 raise UserError(f"{label(self._where, path)}: is tied in both spaces, in other ways; keep one")
-        return Space({**other._domains, **self._domains}, self._where, {**other._ties, **self._ties})
+        return Space({**self._domains, **other._domains}, self._where, {**self._ties, **other._ties})
 
     def laid_under(self, parameters: Mapping[str, Domain], ties: Mapping[str, Tie]) -> Space:
         """This space with parameters and ties laid over it: each replaces what stands here of its path, wherever."""
