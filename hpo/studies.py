@@ -111,6 +111,7 @@ class StudyStatus:
 
     state: running, done, stopped, interrupted (its process died), not started, or made without hpo.
     reason: who runs it, or why it stopped. seconds: what hpo has worked on it, all runs together.
+    default: the value of the trial of the space's recommended values, None where there is none with one objective.
     """
 
     name: str
@@ -122,6 +123,7 @@ class StudyStatus:
     directions: tuple[str, ...]
     best: tuple[BestTrial, ...]
     seconds: float
+    default: float | None = None
 
     @property
     def done(self) -> int:
@@ -137,6 +139,7 @@ class StudyStatus:
 def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
     """Where `study` stands now. runs: its runs, as `StudyRecords.runs` gives them."""
     trials = study.get_trials(deepcopy=False)
+    told = next((t for t in trials if t.user_attrs.get(attributes.DEFAULT) and t.state.name == "COMPLETE"), None)
     counts = {state: sum(trial.state.name == state for trial in trials) for state in STATES}
     ours = attributes.SWEEP in study.user_attrs
     keys = stored_sweep(study)["keys"] if ours else {}
@@ -154,6 +157,7 @@ def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
         directions=tuple(direction.name.lower() for direction in study.directions),
         best=best_trials(study) if counts["COMPLETE"] else (),
         seconds=sum(run.seconds for run in runs),
+        default=told.values[0] if told is not None and len(study.directions) == 1 else None,
     )
 
 

@@ -182,6 +182,7 @@ def status_data(found: StudyStatus) -> dict[str, Any]:
         "total": found.total,
         "counts": dict(found.counts),
         "seconds": found.seconds,
+        "default": found.default,
         "best": [trial_data(trial, found) for trial in found.best],
     }
 
@@ -204,6 +205,10 @@ def status_text(found: StudyStatus) -> str:
         lines.append(f"front   {count}, see  hpo best {found.name}")
     elif found.best:
         lines.append(best_text(found.best[0], found))
+        if found.default is not None:
+            gain = abs(found.best[0].values[0] - found.default)
+            beaten = f"{number(gain)} worse than the best" if gain else "not beaten"
+            lines.append(f"default trial 0: {found.metrics[0]} {number(found.default)}, {beaten}")
     return "\n".join(lines)
 
 

@@ -84,7 +84,7 @@ def _samples(space: Space, samples: int, seed: int) -> list[dict[str, Any]]:
 def _quiet() -> Iterator[None]:
     """Without Optuna's notes on each study that is made."""
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # qmc warns of branches at each draw
     try:
         yield
     finally:
@@ -139,7 +139,7 @@ def _panels(drawn: Sequence[Drawn], absolute: bool) -> go.Figure:
     for one in drawn:
         index = names.index(one.name)
         figure.add_trace(_curve(one, _COLORS[index % len(_COLORS)]), index // columns + 1, index % columns + 1)
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, tickformat=".0%", tickvals=[0, 0.5, 1])
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, tickformat=".0%", tickvals=[0.25, 0.5, 0.75])
     for index in range(max(len(names) - columns, 0), len(names)):  # the lowest of each column
         row, column = index // columns + 1, index % columns + 1
         figure.update_xaxes(title_text="share of the training", showticklabels=True, row=row, col=column)
@@ -187,8 +187,8 @@ def _add_switch(figure: go.Figure, drawn: Sequence[Drawn], panels: int, begins_l
                 "type": "buttons",
                 "direction": "right",
                 "buttons": [{"label": kind, "method": "relayout", "args": [how(kind)]} for kind in order],
-                "x": 1,
-                "xanchor": "right",
+                "x": 0,
+                "xanchor": "left",
                 "y": 1,
                 "yanchor": "bottom",
                 "pad": {"b": 30, "t": 0},

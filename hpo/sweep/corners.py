@@ -9,18 +9,34 @@ from hpo.space import Choice, Domain, Parameter, Space
 from hpo.space.stored import params_of
 
 
-def corners(space: Space, parameter: Parameter) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Configurations in which `parameter` takes each of its extreme values, all others their first or last.
+def corners(space: Space) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """(path, value, settings): each parameter at each of its extreme values, all others at their first or last.
 
-    Raises UserError for a tie that has no value at one of them.
+    A corner that several parameters have comes once. Raises UserError for a tie that has no value at one of them.
     """
+    seen: set[str] = set()
+    for parameter in space.describe():
+        for value, params in _of_one(space, parameter):
+            key = repr(params)
+            if key not in seen:
+                seen.add(key)
+                yield parameter.path, value, space.settings(params)
+
+
+def corners_of_section(space: Space, section: str) -> list[dict[str, Any]]:
+    """Settings of corners, as many as tell the section's values apart: one where nothing of it is searched."""
+    searched = any(path.split(".")[0] == section for path in (*space.parameters(), *space.ties))
+    return [settings for _, _, settings in corners(space)] if searched else [{}]
+
+
+def _of_one(space: Space, parameter: Parameter) -> Iterator[tuple[Any, dict[str, Any]]]:
     domains = space.parameters()
     for chain in parameter.when or ((),):
         way = {name: value for path, choice in chain for name, value in params_of(path, domains[path], choice).items()}
         for value in dict.fromkeys(_extremes(parameter.domain)):
             fixed = way | params_of(parameter.path, parameter.domain, value)
             for last in (False, True):
-                yield value, space.settings(space.suggest(_Corner(fixed, last)))
+                yield value, space.suggest(_Corner(fixed, last))
 
 
 def _extremes(domain: Domain) -> Sequence[Any]:

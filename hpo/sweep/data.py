@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpo.errors import UserError
 from hpo.search.pruners import Pruner
 from hpo.space import Space
-from hpo.sweep.corners import corners
+from hpo.sweep.corners import corners_of_section
 from hpo.sweep.trained import Goal, Trained, TrainedTask
 from hpo.tasks import Task
 from hpo.training import with_paths
@@ -33,8 +33,7 @@ def check_data(trained: Trained, space: Space, goals: Sequence[Goal], pruner: Pr
 
 
 def _check_losses(known: TrainedTask, task: Task, space: Space) -> None:
-    searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
-    for params in searched:
+    for params in corners_of_section(space, "loss"):
         try:
             check_loss(task, with_paths(known.config, params).loss)
         except UserError as error:

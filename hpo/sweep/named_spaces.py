@@ -88,4 +88,4 @@ class _Bare(TrainedLoop):
 
     def kind(self, path: str) -> Literal["int", "float"] | None:
         found = paths().get(canonical(path))
-        return found.kind if found is not None and found.kind in ("int", "float") else None  # type: ignore[return-value]
+        return found.kind if found is not None and found.kind in ("int", "float") else None

@@ -21,7 +21,7 @@ from hpo.space import Choice, Int, Space
 from hpo.space.reader import parse_ties
 from hpo.space.stored import ON, names
 from hpo.space.tree import KEYS
-from hpo.sweep.corners import corners
+from hpo.sweep.corners import corners, corners_of_section
 from hpo.sweep.renaming import renamed
 from hpo.tasks import tasks
 from hpo.tasks.content import digest_of
@@ -31,7 +31,7 @@ from hpo.training.config import registry_of
 from hpo.training.function import OwnLoopJob, TaskJob, TrainingJob
 from hpo.training.metrics import metrics
 from hpo.training.over_time import check_steps, targets
-from hpo.training.paths import canonical
+from hpo.training.paths import Paths, canonical
 from hpo.training.privacy import EPSILON, check_point
 from hpo.training.sections import STRENGTHS
 from hpo.training.shape import MEMBERS_OWN, zero_is_a_number
@@ -149,22 +149,21 @@ class TrainedTask(Trained):
             if goal.metric not in known and not (labelled and goal.metric.startswith("val_")):
                 key = "objective" if len(goals) == 1 else f"objectives.{index}"
                 raise unknown(f"{key}.metric", "metric", goal.metric, known)
-        for parameter in space.describe():
-            for value, params in corners(space, parameter):
-                self._check_sections(space, params)
-                try:
-                    config = with_paths(self.config, params, "space")
-                except UserError as error:
-                    text = str(error).removeprefix("space.")
-                    found = text.partition(":")[0]
-                    if found in space.ties:
-                        raise UserError(f"space.tie.{text}, from {space.ties[found].text!r}") from None
-                    if found in params:
-                        raise
-                    raise UserError(f"space.{parameter.path}: {value!r} cannot be used: {text}") from None
-                self._check_steps(config, params)
-                self._check_files(config, params)
-                check_point(config, f"space.{parameter.path}: {value!r}", [goal.metric for goal in goals])
+        for path, value, params in corners(space):
+            self._check_sections(space, params)
+            try:
+                config = with_paths(self.config, params, "space")
+            except UserError as error:
+                text = str(error).removeprefix("space.")
+                found = text.partition(":")[0]
+                if found in space.ties:
+                    raise UserError(f"space.tie.{text}, from {space.ties[found].text!r}") from None
+                if found in params:
+                    raise
+                raise UserError(f"space.{path}: {value!r} cannot be used: {text}") from None
+            self._check_steps(config, params)
+            self._check_files(config, params)
+            check_point(config, f"space.{path}: {value!r}", [goal.metric for goal in goals])
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
@@ -184,8 +183,8 @@ class TrainedTask(Trained):
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None
 
-    def _find(self, path: str) -> ConfigPath:
-        found = paths(type(self.config)).find(self._name(path), f"space.{path}")
+    def _find(self, path: str, known: Paths | None = None) -> ConfigPath:
+        found = (known or paths(type(self.config))).find(self._name(path), f"space.{path}")
         if found.set_by is not None:
             raise UserError(f"space.{path}: is set by the sweep's top-level {found.set_by}; it cannot be searched")
         if found.kind in ("list", "mapping"):
@@ -198,9 +197,10 @@ class TrainedTask(Trained):
 
     def _check_sections(self, space: Space, params: Mapping[str, Any]) -> None:
         """No parameter of an entry beside a choice, or a base, of an entry that does not have it."""
+        known = paths(type(self.config))
         for path in params:
             section, _, field = path.partition(".")
-            registry, entries = registry_of(type(self.config), section), self._find(path).entries
+            registry, entries = registry_of(type(self.config), section), self._find(path, known).entries
             if registry is None or not entries:
                 continue
             key = f"{section}.name"
@@ -226,7 +226,7 @@ class TrainedTask(Trained):
 
     def files(self, space: Space) -> set[Path]:
         """What the losses of the base and of the space's corners rest on."""
-        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
+        searched = corners_of_section(space, "loss")
         return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
 
     def structural(self, space: Space) -> frozenset[str]:
@@ -284,12 +284,11 @@ class TrainedLoop(Trained):
         """No parameter may stand where base has a section, or below one of its values."""
         from hpo.training import TrackedConfig
 
-        for parameter in space.describe():
-            for _, params in corners(space, parameter):
-                try:
-                    TrackedConfig(self.base, params)
-                except UserError as error:
-                    raise UserError(f"space.{parameter.path}: does not fit base: {error}") from None
+        for path, _, params in corners(space):
+            try:
+                TrackedConfig(self.base, params)
+            except UserError as error:
+                raise UserError(f"space.{path}: does not fit base: {error}") from None
         pruner.check(steps_are_epochs=False, objectives=len(goals))
 
     def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
