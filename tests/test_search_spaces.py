@@ -14,10 +14,15 @@ from tests.dice import Dice
 
 NAMES = [named.name for named in curated()]
 COMPOSED = ("mlp", "cnn", "transformer", "tabular")
-# what a space is for, where it is not any task
-TASKS = {"cnn": ["digits"], "augmentation": ["digits"], "transformer": ["modular_addition"], "mlp": ["digits"],
-         "tabular": ["breast_cancer", "diabetes"]}  # fmt: skip
-BASES = {"augmentation": {"model": "cnn"}}
+# what a space is for, where it is not any task; the others are parts of these
+TASKS = {
+    "mlp": ["digits"],
+    "cnn": ["digits"],
+    "transformer": ["modular_addition"],
+    "tabular": ["breast_cancer", "diabetes"],
+    "losses": ["digits"],
+    "privacy": ["digits"],
+}
 
 
 def sweep(name: str, task: str, folder: Path) -> Sweep:
@@ -27,9 +32,14 @@ def sweep(name: str, task: str, folder: Path) -> Sweep:
         "space": {"use": [f"search_spaces.{name}:SPACE"]},
         "objective": {"metric": "val_loss", "direction": "minimize"},
         "budget": {"trials": 3},
-        "base": BASES.get(name, {}),
     }
     return Sweep.from_dict(keys, folder)
+
+
+def test_every_space_is_a_part_of_one_that_is_sampled_below() -> None:
+    spaces = {named.name: named.space for named in curated()}
+    sampled = {path for name in TASKS for path in spaces[name].parameters()}
+    assert {path for space in spaces.values() for path in space.parameters()} == sampled
 
 
 def test_they_are_all_there() -> None:
@@ -47,7 +57,7 @@ def test_every_range_has_a_source_and_a_default(name: str) -> None:
     named.space.validate(named.space.suggest(Dice(0)))
 
 
-@pytest.mark.parametrize(("name", "task"), [(n, t) for n in NAMES for t in TASKS.get(n, ["digits"])])
+@pytest.mark.parametrize(("name", "task"), [(n, t) for n in TASKS for t in TASKS[n]])
 def test_200_samples_are_valid_configurations_and_reach_every_branch(name: str, task: str, tmp_path: Path) -> None:
     made = sweep(name, task, tmp_path)
     space, config = made.search_space, made.trained.config
