@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hpo.search.messages import Snapshot, TrialEnd
 from hpo.search.states import State
+
+if TYPE_CHECKING:
+    from hpo.sweep import Sweep
+
+
+def slots_line(sweep: Sweep, fits: int) -> str | None:
+    """How many slots a run begins with, of which `fits` do; None where it is as it was asked for."""
+    takes = f"{sweep.trial.cpus:g} CPUs, {sweep.trial.gpus:g} GPUs"
+    if sweep.trial.workers > 1:
+        takes = f"{sweep.trial.workers} workers, each {takes}"
+    if sweep.concurrency == "auto":
+        return f"training in {fits} slot{'s' if fits != 1 else ''} of {takes}"
+    if fits < int(sweep.concurrency):
+        return f"concurrency: {sweep.concurrency} slots asked for, {fits} fit now; more start when nodes join"
+    return None
+
+
+def unpacked(sweep: Sweep) -> str | None:
+    """Why there are no packs although `pack` would have them; None where there are, or nobody would expect them."""
+    if sweep.trial.workers == 1 or sweep.pack == "off" or sweep.train is not None:
+        return None
+    return f"pack: off, since {sweep.trial.workers} workers train one trial at a time (trial.workers)"
 
 
 def done_of(snapshot: Snapshot) -> str:

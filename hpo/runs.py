@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.encryption import HEAD, check_head, current
 from hpo.errors import Refused, UserError
+from hpo.progress import slots_line, unpacked
 from hpo.schema import flatten
 from hpo.search import attributes
 from hpo.search.messages import DONE, Snapshot
@@ -138,7 +139,7 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
         say("starting Ray on this machine ..." if taking.address is None else f"joining Ray at {taking.address} ...")
         cluster.start(taking.address, sweep.folder)
         signals.install()
-        resources = cluster.SlotResources(sweep.trial.cpus, sweep.trial.gpus)
+        resources = cluster.SlotResources(*sweep.trial.resources)
         cluster.check_fits(resources)
         _check_reachable(storage, cluster.other_hosts())
         signals.check()
@@ -146,10 +147,8 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
             fits = cluster.fits(resources)
             plan = _prepare(sweep, storage, tenure, taking, fits)
             storage.close()
-            _say_slots(sweep, fits, say)
-            caveat = sweep.sampler.caveat(sweep.search_space)
-            if caveat is not None:
-                say(caveat)
+            for line in filter(None, (slots_line(sweep, fits), sweep.sampler.caveat(sweep.search_space))):
+                say(line)
             apart = taking.address is not None and lie_apart(plan.files, say)
             with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
                 last = run(plan, show, say, signals, tenure)
@@ -252,15 +251,6 @@ def _text(sweep: Sweep) -> str:
     return json.dumps(sweep.stored(), sort_keys=False)
 
 
-def _say_slots(sweep: Sweep, fits: int, say: Say) -> None:
-    if sweep.concurrency == "auto":
-        say(
-            f"training in {fits} slot{'s' if fits != 1 else ''} of {sweep.trial.cpus:g} CPUs, {sweep.trial.gpus:g} GPUs"
-        )
-    elif fits < int(sweep.concurrency):
-        say(f"concurrency: {sweep.concurrency} slots asked for, {fits} fit now; more start when nodes join")
-
-
 def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Taking, fits: int = 1) -> RunPlan:
     """Keep the spec with the study, and put the run together. fits: how many slots do now."""
     from hpo.storage import open_storage
@@ -277,11 +267,11 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
     return RunPlan(
         search=search_plan(sweep, fits),
         job=sweep.trained.job(sweep.plugin_files, sweep.goals),
-        resources=SlotResources(sweep.trial.cpus, sweep.trial.gpus),
+        resources=SlotResources(*sweep.trial.resources),
         files=_files(sweep, storage, study),
         source=SqlStudy(storage.url, sweep.name, tenure.lease),
         seconds=sum(run.seconds for run in runs),
-        events=_beginning(runs, taking),
+        events=_beginning(runs, taking, sweep),
         isolate=sweep.trial.isolate,
         pack=sweep.rows,
         plugins=sweep.plugin_files,
@@ -298,7 +288,7 @@ def _files(sweep: Sweep, storage: StudyStorage, study: optuna.Study) -> TrialFil
     )
 
 
-def _beginning(runs: Sequence[RunRecord], taking: _Taking) -> tuple[tuple[str, str], ...]:
+def _beginning(runs: Sequence[RunRecord], taking: _Taking, sweep: Sweep) -> tuple[tuple[str, str], ...]:
     """What is noted of how the run began."""
     mine = runs[-1]
     versions = ", ".join(f"{name} {version}" for name, version in mine.facts.versions.items())
@@ -306,7 +296,7 @@ def _beginning(runs: Sequence[RunRecord], taking: _Taking) -> tuple[tuple[str, s
     events = [(kind, f"{kind} as process {mine.holder.pid} on {mine.holder.host}, with {versions}")]
     if taking.after is not None and taking.after.released is None and not taking.replace:
         events.append(("takeover", f"taken over from {taking.after.holder}"))
-    return tuple(events)
+    return (*events, *(("remark", line) for line in [unpacked(sweep)] if line is not None))
 
 
 def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
@@ -330,6 +320,7 @@ def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
         max_in_a_row=sweep.failures.max_in_a_row,
         unread_ends=True,
         keep=sweep.checkpoints.keep,
+        workers=sweep.trial.workers,
     )
 
 

@@ -144,6 +144,11 @@ def slots(folder: Path) -> list[psutil.Process]:
     return [process for process, title in _titled(folder) if "Trainable.train" in title]
 
 
+def workers_of(folder: Path) -> list[psutil.Process]:
+    """The processes that train one trial together."""
+    return [process for process, title in _titled(folder) if "RayTrainWorker" in title]
+
+
 def check_states(trials: list[optuna.trial.FrozenTrial], count: int) -> None:
     """Exactly `count` ended trials, none RUNNING, dense numbers, gapless curves, reasons where they belong."""
     assert [trial.number for trial in trials] == list(range(count))

@@ -187,8 +187,8 @@ def _finish(study: optuna.Study, url: str, clock: Clock, storage: str | None, *,
     put(status_text(found))
     if not silent:
         where = f" --storage {storage}" if storage else ""
-        packed = any(trial.packed for trial in found.best)
-        verify, why = (" --verify", "   # trained in a pack: by itself first") if packed else ("", "")
+        how = next((trial.company for trial in found.best if trial.company), None)
+        verify, why = (" --verify", f"   # trained {how}: by itself first") if how else ("", "")
         say(
             f"\nnext:  hpo report {found.name} -o report.html{where}\n"
             f"       hpo export {found.name}{verify} -o best.yaml{where}{why}\n"

@@ -153,6 +153,7 @@ def _one_trial(trial: optuna.trial.FrozenTrial, settings: Settings, checkpoint: 
         lines.append(f"took: {trial.duration.total_seconds():.1f} s")
     lines += [f"{key}: {attrs[key]}" for key in ("seed", "attempt", "log") if key in attrs]
     lines += ["packed: trained together with others, to a tolerance as by itself"] if attrs.get("packed") else []
+    lines += [f"workers: {attrs['workers']}"] if attrs.get("workers") else []
     lines += [f"checkpoint: {checkpoint}"] if checkpoint is not None else []
     return "\n".join(lines)
 

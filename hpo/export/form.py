@@ -18,6 +18,8 @@ from pydantic import Field
 from hpo import __version__
 from hpo.errors import UserError
 from hpo.schema import Frozen, check
+from hpo.search import attributes
+from hpo.search.company import company
 from hpo.sweep.reading import read_file
 
 FORMAT = 1
@@ -48,6 +50,9 @@ class Exported(Frozen):
     packed: bool = Field(
         False, description="whether it was trained in a pack: a solo run's numbers to a tolerance only"
     )
+    workers: int = Field(
+        1, ge=1, description="the most processes that trained it together: one's numbers to a tolerance only"
+    )
     value_in_study: float | None = Field(
         None, description="the study's own number, where `value` is of the trial trained again by itself"
     )
@@ -70,7 +75,12 @@ class Exported(Frozen):
     @property
     def exact(self) -> bool:
         """Whether the trial by itself gives the value bit for bit."""
-        return self.verified or not self.packed
+        return self.verified or self.company is None
+
+    @property
+    def company(self) -> str | None:
+        """`in a pack`, `by 2 workers`; None for a trial that was trained by one process by itself."""
+        return company({attributes.PACKED: self.packed, attributes.WORKERS: self.workers})
 
     @property
     def threads_text(self) -> str:

@@ -39,7 +39,7 @@ class TrainResult:
     value: the objective now, None where it was not reached. recorded: the exported one. compared: false with
     overrides. test: metrics on the test split, empty where there is none. net: the trained network of a task.
     by_class: its confusion matrix and ROC curves on the test split, on the validation split where there is none.
-    tolerance: of the value, where a trial of a pack gave another one; None where it is compared bit for bit.
+    tolerance: of the value, where a trial of a pack, or of several workers, gave another one; None where it is compared bit for bit.
     examples: of the split that the objective counts, None where it is no share of them.
     """
 
@@ -78,7 +78,8 @@ class TrainResult:
         if not self.compared:
             lines = [f"{metric}: {value} (not compared with the recorded {self.recorded!r}: options were changed)"]
         else:
-            within = " within the tolerance of a packed trial" if self.tolerance is not None else ""
+            of = "a packed trial" if self.exported.packed else f"a trial trained {self.exported.company}"
+            within = f" within the tolerance of {of}" if self.tolerance is not None else ""
             done = f"reproduced{within}" if self.reproduced else "NOT reproduced"
             lines = [f"{done}: {metric} {value}, recorded {self.recorded!r}{self._apart()}"]
         lines += [f"{name}: {number:.6g}" for name, number in self.test.items()]
@@ -100,6 +101,7 @@ class TrainResult:
             "value": self.value,
             "recorded": self.recorded,
             "packed": self.exported.packed,
+            "workers": self.exported.workers,
             "value_in_study": self.exported.value if not self.exported.verified else self.exported.value_in_study,
             "difference": self.difference if self.compared else None,
             "tolerance": self.tolerance,

@@ -15,6 +15,7 @@ from hpo.export.form import FORMAT, Exported, signed, versions
 from hpo.export.training import Say, silent, value_alone
 from hpo.schema import flatten, nest
 from hpo.search import attributes
+from hpo.search.company import workers_of
 from hpo.studies import best_trials, opened, stored_sweep, trial_numbers, whoami
 from hpo.sweep import Sweep
 from hpo.sweep.reading import fill_environment
@@ -67,6 +68,7 @@ def export_best(
         "objective": objective,
         "value": chosen.values[0],
         "packed": bool(chosen.user_attrs.get(attributes.PACKED)),
+        "workers": workers_of(chosen.user_attrs),
         "sweep": {key: stored["keys"][key] for key in ("task", "train", "plugins", "base") if key in stored["keys"]},
         "params": params,
         "config": _keep_references(config, stored["keys"]["base"], params),
@@ -96,8 +98,8 @@ def _verified(exported: Exported, say: Say) -> Exported:
     if value is None:
         raise NotReproduced(f"trial {exported.trial} trained by itself did not report {metric}")
     apart = f"{abs(value - exported.value):.3g} apart" if value != exported.value else "the same"
-    pack = ", in a pack" if exported.packed else ""
-    say(f"{metric} {value!r} by itself, {exported.value!r} in the study{pack}: {apart}")
+    how = f", {exported.company}" if exported.company else ""
+    say(f"{metric} {value!r} by itself, {exported.value!r} in the study{how}: {apart}")
     return signed({**exported.model_dump(exclude={"digest"}), "value": value, "value_in_study": exported.value})
 
 

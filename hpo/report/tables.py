@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.report.look import number, span, text
 from hpo.report.reading import leaders, objectives, spec_of, trials_of
 from hpo.search import attributes
+from hpo.search.company import company
 from hpo.sweep.settings import settings_reader
 
 _FAILURES_SHOWN = 200
@@ -62,8 +63,9 @@ def winner(study: Study) -> str:
         rows += [(str(name), _value(value)) for name, value in sorted(metrics.items())]
     pairs = "".join(f"<dt>{text(name)}</dt><dd><code>{text(value)}</code></dd>" for name, value in rows)
     ranking = f"<details><summary>The ten best</summary>{_ranking(study, 10)}</details>"
-    packed = ", trained in a pack" if trial.user_attrs.get(attributes.PACKED) else ""
-    return f"<p>Trial {trial.number}{packed}</p><dl>{pairs}</dl>{ranking}"
+    how = company(trial.user_attrs)
+    trained = f", trained {how}" if how else ""
+    return f"<p>Trial {trial.number}{trained}</p><dl>{pairs}</dl>{ranking}"
 
 
 def failures(study: Study) -> str:

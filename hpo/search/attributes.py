@@ -20,4 +20,5 @@ DEATHS = "deaths"  # int: deaths of its own process since its last checkpoint
 RETRIES = "retries"  # int: how often it was tried again after its code raised
 PACKED = "packed"  # bool: some of it was trained in a pack, whose numbers are a solo run's to a tolerance only
 DEFAULT = "default"  # bool: the first trial of a study, of the recommended values
+WORKERS = "workers"  # int: the most processes that trained it together, whose numbers are one's to a tolerance only
 ALONE = "alone"  # bool: it trains in no pack any more, since packs with it died or hung

@@ -188,6 +188,8 @@ class LiveStudy:
         seed = trial_seed(self._plan.seed, trial.number)
         metrics = said_before(known, self._plan.objectives[0].metric)
         trial.set_user_attr(attributes.ATTEMPT, status.attempt)
+        if self._plan.workers > max(count(known, attributes.WORKERS), 1):
+            trial.set_user_attr(attributes.WORKERS, self._plan.workers)
         if attempts == 0:
             trial.set_user_attr(attributes.SEED, seed)
             if self._log_path is not None:

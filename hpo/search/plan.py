@@ -38,6 +38,7 @@ class SearchPlan:
     structural: parameters on which the trials of a pack have to agree.
     timeout: wall seconds of a trial since its last start. retries: of a trial whose code raised.
     max_in_a_row: FAILs in a row that end the sweep. unread_ends: whether a parameter that is never read is an error.
+    workers: processes that train one trial.
     keep: of how many best trials the checkpoints are kept, besides the last that ended.
     """
 
@@ -59,6 +60,7 @@ class SearchPlan:
     max_in_a_row: int = 10
     unread_ends: bool = False
     keep: int = 0
+    workers: int = 1
 
     def in_flight(self, slots: int) -> int:
         """How many trials may be open at once, so that the sampler still learns from what has ended.

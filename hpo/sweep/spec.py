@@ -64,6 +64,18 @@ class TrialOptions(Frozen):
     gpus: float = Field(0.0, ge=0, description="GPUs of a slot; a fraction shares one")
     timeout: Duration | None = Field(None, description="wall time of a trial since its last start")
     isolate: bool = Field(False, description="a fresh process for every trial")
+    workers: int = Field(1, ge=1, description="processes that train one trial together; cpus and gpus are of each")
+
+    @property
+    def resources(self) -> tuple[float, float, int]:
+        """CPUs and GPUs of a worker, and how many there are."""
+        return self.cpus, self.gpus, self.workers
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> TrialOptions:
+        if self.workers > 1 and self.gpus % 1:
+            raise ValueError(f"gpus: must be whole for a trial of several workers, found {self.gpus:g}")
+        return self
 
 
 class Failures(Frozen):
@@ -202,6 +214,10 @@ class Sweep(Frozen):
     def _check_pack(self, rows: int) -> None:
         if self.train is not None:
             raise UserError(f"pack: a loop of your own trains one trial at a time; write off or auto, found {rows}")
+        if self.trial.workers > 1:
+            raise UserError(
+                f"pack: several workers train one trial at a time (trial.workers); write off or auto, found {rows}"
+            )
         if self.trial.isolate:
             raise UserError(f"pack: trial.isolate gives each trial a process; write off or auto, found {rows}")
 
@@ -214,8 +230,9 @@ class Sweep(Frozen):
 
     @property
     def rows(self) -> int | Literal["auto", "off"]:
-        """`pack`, where it can be followed: a user's own loop and isolated trials are never packed."""
-        return "off" if self.train is not None or self.trial.isolate else self.pack
+        """`pack`, where it can be followed: a user's own loop, isolated trials and several workers have no packs."""
+        alone = self.train is not None or self.trial.isolate or self.trial.workers > 1
+        return "off" if alone else self.pack
 
     @property
     def search_space(self) -> Space:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from hpo.training.function import TaskJob, TrainingJob
 from hpo.training.loop import train_task
 from hpo.training.paths import with_paths
 from hpo.training.reported import task_metrics
+from hpo.training.team import group_of_one
 from hpo.training.trial import Diverged, Progress, Trial, Verdict
 from hpo.training.weights import model_section, save_weights
 
@@ -84,13 +85,15 @@ def train_again(
     until: int | None,
     tested: bool = True,
     moved: Literal[-1, 0, 1] = 0,
+    workers: int = 1,
 ) -> Again:
     """Train once with nobody to report to.
 
     params: for a user's own loop; config: full paths for a task. until: the step whose weights are wanted, of a task.
     A device that this machine has not is replaced by the CPU. tested: whether a task's network is evaluated at the end.
-    moved: a task begins from weights that are one ulp further up or down, for its reports alone; one that diverges ends
-    there.
+    workers: that trained it before; a loop of the user's that was written for several finds a torch.distributed group,
+    of this process alone. moved: a task begins from weights that are one ulp further up or down, for its reports alone;
+    one that diverges ends there.
     """
     history: list[Progress] = []
 
@@ -101,7 +104,8 @@ def train_again(
     trial = Trial(number, seed, send)
     place = device if device != "cuda" or torch.cuda.is_available() else "cpu"
     if not isinstance(job, TaskJob):
-        ended = job.load(place)(params, trial)
+        with group_of_one() if workers > 1 else nullcontext():
+            ended = job.load(place)(params, trial)
         return Again(tuple(history), ended.metrics, {}, None, ended.unread)
     job.load_plugins()
     task = job.make()

@@ -199,7 +199,7 @@ class OwnLoopJob(TrainingJob):
             raise UserError(f"train: {self.reference} must be a function train(config, trial)")
 
         def run(params: Mapping[str, Any], trial: Trial) -> Ended:
-            seed_globals(trial.seed, cuda=device == "cuda")  # so a plain script is reproducible as it is
+            seed_globals(trial.seed, cuda=device.startswith("cuda"))  # so a plain script is reproducible as it is
             config = TrackedConfig(self.base, params)
             returned = function(config, trial)
             return Ended(_returned(returned, trial), tuple(config.unread(params)))

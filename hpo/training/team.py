@@ -6,7 +6,9 @@ over torch.distributed. This module loads torch only where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,6 +17,9 @@ from hpo.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from hpo.training.function import Ended
+    from hpo.training.trial import Trial
 
 R = TypeVar("R")
 
@@ -89,11 +94,13 @@ class Together:
         self.rank: int = torch.distributed.get_rank()
         self.size: int = torch.distributed.get_world_size()
         self.own: tuple[str | int, ...] = ("worker", self.rank) if self.rank > 0 else ()
+        self._agreed = 0  # how often they did: where it is not alike, a message is on its way that nobody waits for
         self._words = torch.distributed.new_group(backend="gloo", timeout=NEVER)
         self._ends = torch.distributed.new_group(backend="gloo", timeout=NEVER)
 
     def same(self, do: Callable[[], R]) -> R:
         """See Team."""
+        self._agreed += 1
         if self.rank == 0:
             try:
                 found = do()
@@ -120,13 +127,57 @@ class Together:
 
     def end(self, error: Exception | None) -> None:
         """See Team."""
-        reason = None if error is None else f"{type(error).__name__}: {error}"
+        began = time.monotonic()
         try:
             torch.distributed.monitored_barrier(self._ends, NEVER if error is None else timedelta(seconds=PATIENCE))
-            reasons: list[str | None] | None = [None] * self.size if self.rank == 0 else None
-            torch.distributed.gather_object(reason, reasons, dst=0, group=self._ends)
-        except RuntimeError as lost:
-            raise Apart(reason or f"{type(lost).__name__}: {lost}") from error
-        others = [f"worker {rank}: {reason}" for rank, reason in enumerate(reasons or ()) if reason is not None]
-        if others and error is None:
-            raise TeamError(others[0])
+            told: list[Any] = [None] * self.size
+            torch.distributed.all_gather_object(told, (_reason(error), self._agreed), group=self._ends)
+        except RuntimeError:
+            # one that is gone is heard of at once; one that is waited for in vain still trains
+            waited = time.monotonic() - began >= PATIENCE
+            raise Apart(_late(error) if waited else None) from error
+        for rank, (reason, agreed) in enumerate(told):
+            if agreed != told[0][1]:
+                calls = f"{told[0][1]} reports by worker 0, {agreed} by worker {rank}"
+                raise Apart(f"trial.report must be called on every worker alike, found {calls}", retryable=False)
+            if reason is not None and error is None and self.rank == 0:
+                raise TeamError(f"worker {rank}: {reason}")
+
+
+@contextmanager
+def group_of_one() -> Iterator[None]:
+    """torch.distributed as a loop that was written for several workers expects it, in this process alone."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _reason(error: Exception | None) -> str | None:
+    """What is held against the trial; being stopped is not."""
+    from hpo.training.trial import Stopped
+
+    return None if error is None or isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
+
+
+def _late(error: Exception | None) -> str | None:
+    return _reason(error) or "it left its training and the other workers did not: call trial.report on every worker"
+
+
+def shared(run: Callable[[Mapping[str, Any], Trial], Ended], team: Team) -> Callable[[Mapping[str, Any], Trial], Ended]:
+    """A training function whose calls begin and end on all workers together. Raises what `Team.end` raises, too."""
+
+    def run_together(params: Mapping[str, Any], trial: Trial) -> Ended:
+        error: Exception | None = None
+        try:
+            trial.resume_from  # noqa: B018  # read on rank 0, for all; whoever asks later has it
+            ended = run(params, trial)
+        except Exception as raised:
+            error = raised
+        team.end(error)
+        if error is not None:
+            raise error
+        return ended
+
+    return run_together

@@ -107,6 +107,10 @@ class CoordinatorActor:
         self._note_slot(slot, "started")
         return self._key
 
+    def key(self) -> Key | None:
+        """The key that the workers of a slot encrypt with."""
+        return self._key
+
     def exchange(self, slot: str, news: Sequence[News], free: int, holds: Sequence[int]) -> Answer:
         """See Coordinator.exchange. A fault of ours ends the sweep with its words instead of starving the slots."""
         return self._sound(lambda: self._coordinator.exchange(slot, news, free, holds)) or refusal(news)

@@ -36,10 +36,11 @@ _OBJECT_STORE_BYTES = 200 * 1024 * 1024
 
 @dataclass(frozen=True)
 class SlotResources:
-    """What one slot takes. cpus and gpus may be fractions."""
+    """What one slot takes, or each of its workers where it has several. cpus and gpus may be fractions."""
 
     cpus: float = 1.0
     gpus: float = 0.0
+    workers: int = 1
 
     @property
     def as_ray(self) -> dict[str, float]:
@@ -111,13 +112,17 @@ def stop() -> None:
 
 def fits(resources: SlotResources) -> int:
     """How many slots the living nodes hold at once, by their total resources."""
-    return sum(_fits_on(node, resources) for node in _nodes().values())
+    return sum(_fits_on(node, resources) for node in _nodes().values()) // resources.workers
 
 
 def check_fits(resources: SlotResources) -> None:
-    """Raise UserError when no node could ever hold one slot."""
+    """Raise UserError when no node could ever hold one slot, or the cluster not all workers of one."""
     nodes = _nodes()
-    if any(_fits_on(node, resources) for node in nodes.values()):
+    room = sum(_fits_on(node, resources) for node in nodes.values())
+    if 0 < room < resources.workers:
+        each = f"{resources.cpus:g} CPUs and {resources.gpus:g} GPUs"
+        raise UserError(f"trial.workers: {resources.workers} of {each} each asked, there is room for {room}")
+    if room:
         return
     for key, name, asked in (("trial.cpus", "CPU", resources.cpus), ("trial.gpus", "GPU", resources.gpus)):
         most = max((node.get(name, 0.0) for node in nodes.values()), default=0.0)

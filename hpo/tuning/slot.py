@@ -9,7 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -21,6 +21,7 @@ from hpo.errors import HpoError
 from hpo.search.messages import Answer, News
 from hpo.search.plan import Rows
 from hpo.training.function import TrainingFunction, TrainingJob
+from hpo.tuning.cluster import SlotResources
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.guard import leave_with_raylet
 from hpo.tuning.packs import Packs
@@ -35,12 +36,14 @@ MAX_WAIT = 1.0
 class SlotWork:
     """What every slot of a run is given.
 
-    threads: of torch, for each trial. isolate: one trial, then end. pack: how many trials at once, where they can.
+    resources: of the slot, or of each worker of it. threads: of torch, for each of them. isolate: one trial, then end.
+    pack: how many trials at once, where they can.
     """
 
     job: TrainingJob
     files: TrialFiles
     device: str
+    resources: SlotResources = field(default_factory=SlotResources)
     threads: int = 1
     isolate: bool = False
     pack: Rows = "off"

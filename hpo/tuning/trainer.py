@@ -13,6 +13,7 @@ from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finis
 from hpo.training import Diverged, Stopped, Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
 from hpo.training.function import Ended, TrainingFunction
+from hpo.training.team import ALONE, Team
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.trial_log import trial_log
 
@@ -26,15 +27,17 @@ class Trainer:
     """Trains one trial after another, each in this thread; what it prints goes to its log.
 
     exchange: reaches the coordinator; what it raises ends everything here.
+    team: of workers, of which this one is rank 0, where one trial is trained by several.
     place: of the checkpoints. news: what is told at the next exchange. holds: numbers of the trials in hand.
     """
 
-    def __init__(self, files: TrialFiles, exchange: Exchange) -> None:
+    def __init__(self, files: TrialFiles, exchange: Exchange, team: Team = ALONE) -> None:
         self.files = files
         self.place = files.place()
         self.news: list[News] = []
         self.holds: set[int] = set()
         self._reach = exchange
+        self._team = team
         self._spoke = 0.0
 
     def exchange(self, free: int, *more: News) -> Answer:
@@ -49,7 +52,7 @@ class Trainer:
     def train(self, run: TrainingFunction, given: Assignment) -> News:
         """One trial from start to end; its end, which is told at the next exchange.
 
-        Raises Locked when what it needs is encrypted and cannot be opened here.
+        Raises Locked when what it needs is encrypted and cannot be opened here, Apart when the team fell apart.
         """
         saving = Saving(given.number, given.attempt)
         store = TrialCheckpoints(self.place, given.number, given.attempt, lambda: self._is_settled(saving))
@@ -67,7 +70,8 @@ class Trainer:
                 return Verdict.GO_ON
             return self.exchange(0, report).verdicts[-1]
 
-        trial = Trial(given.number, given.seed, send, store, self.files.every, keeps=self.files.keep > 0)
+        keeps = self.files.keep > 0
+        trial = Trial(given.number, given.seed, send, store, self.files.every, keeps=keeps, team=self._team)
         self.holds.add(given.number)
         with trial_log(self.files.log(given.number), given):
             ended = _outcome(run, trial, given, lambda: leads)

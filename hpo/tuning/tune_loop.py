@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from hpo.tuning.group import DRIVER, GroupSlot
 from hpo.tuning.line import Line
 from hpo.tuning.runner import RunPlan, Watcher
 from hpo.tuning.searcher import LINES, SlotSearcher
@@ -55,10 +56,10 @@ def fit(line: Line, plan: RunPlan, watcher: Watcher, folder: Path) -> None:
     _WATCHERS[key], LINES[key] = watcher, line
     device = "cuda" if plan.resources.gpus > 0 else "cpu"
     threads = max(1, int(plan.resources.cpus))
-    work = SlotWork(plan.job, plan.files, device, threads=threads, isolate=plan.isolate, pack=plan.pack)
-    resources = tune.PlacementGroupFactory([plan.resources.as_ray])
+    work = SlotWork(plan.job, plan.files, device, plan.resources, threads, plan.isolate, plan.pack)
+    slot, takes = (Slot, plan.resources.as_ray) if plan.resources.workers == 1 else (GroupSlot, DRIVER)
     tuner = tune.Tuner(
-        tune.with_resources(Slot, resources),
+        tune.with_resources(slot, tune.PlacementGroupFactory([takes])),
         tune_config=tune.TuneConfig(
             search_alg=SlotSearcher(key, work, plan.resources),
             num_samples=-1,
