@@ -34,7 +34,7 @@ def export(
         number = f" --trial {trial}" if trial is not None else ""
         where = f" --storage {storage}" if storage else ""
         say(
-            "it was trained in a pack, and compared within a tolerance; for its number by itself, bit for bit:  "
+            f"it was trained {exported.company}, and compared within a tolerance; for its number by itself, bit for bit:  "
             f"hpo export {name} --verify{number} -o {output}{where}"
         )
     with opened(name, storage) as (study, _):

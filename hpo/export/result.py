@@ -39,7 +39,8 @@ class TrainResult:
     value: the objective now, None where it was not reached. recorded: the exported one. compared: false with
     overrides. test: metrics on the test split, empty where there is none. net: the trained network of a task.
     by_class: its confusion matrix and ROC curves on the test split, on the validation split where there is none.
-    tolerance: of the value, where a trial of a pack, or of several workers, gave another one; None where it is compared bit for bit.
+    tolerance: of the value, where a trial of a pack, or of several workers, gave another one; None where it is compared
+    bit for bit.
     examples: of the split that the objective counts, None where it is no share of them.
     """
 

@@ -36,8 +36,8 @@ def train(
 ) -> TrainResult:
     """Train an export again, compare with the recorded number, and evaluate the test split once.
 
-    The number of a trial that was trained in a pack or by several workers, where it is another one, is compared within a tolerance, for which
-    it is trained once or twice more.
+    The number of a trial that was trained in a pack or by several workers, where it is another one, is compared within
+    a tolerance, for which it is trained once or twice more.
     overrides: changed paths of the configuration, `epochs=100`; then nothing is compared. weights: keep the network as
     safetensors. say: called with lines for people; None is silent.
     Raises UserError for an export that cannot be used, Diverged for NaN or infinity; `result.check()` raises
@@ -95,9 +95,8 @@ def _tolerance(exported: Exported, prepared: Callable[..., Again], again: Again,
     value, grain = again.at(until)[metric], again.grain.get(metric)
     trainings = [again]
     for moved, way in ((1, "up"), (-1, "down")):
-        say(
-            f"another number than {exported.company}; once more, from weights one ulp {way} ({exported.threads_text}) ..."
-        )
+        from_where = f"once more, from weights one ulp {way} ({exported.threads_text}) ..."
+        say(f"another number than {exported.company}; {from_where}")
         with _threads(exported.threads):
             trainings.append(prepared(moved=moved))
         spread = max(one.distance(other, metric, until) for one, other in combinations(trainings, 2))

@@ -6,6 +6,7 @@ numbers are those of one process with the same batches, but for the order in whi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -66,11 +67,13 @@ class SharedComputing(Computing):
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         missing += sum(gradient is None for gradient in found)
         own = {name for name, _ in self.net.named_buffers()} - _counted(self.net)
-        return DistributedDataParallel(
-            self.alone,
-            broadcast_buffers=bool(own),  # those of batch norms are the same everywhere
-            find_unused_parameters=bool(self.team.total(missing)),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 has a new name for what 2.11 calls buffers
+            return DistributedDataParallel(
+                self.alone,
+                broadcast_buffers=bool(own),  # those of batch norms are the same everywhere
+                find_unused_parameters=bool(self.team.total(missing)),
+            )
 
     @contextmanager
     def _shard_of(self, y_b: Tensor, now: Now) -> Iterator[Shard]:

@@ -147,7 +147,8 @@ class Together:
 @contextmanager
 def group_of_one() -> Iterator[None]:
     """torch.distributed as a loop that was written for several workers expects it, in this process alone."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         yield
     finally:

@@ -94,7 +94,7 @@ def test_a_sweep_with_pruning_whose_winner_one_process_trains_again(launcher: La
     assert "of 2 workers, each 1 CPUs, 0 GPUs" in done.stderr
     assert "trained by 2 workers: by itself first" in done.stderr
     assert "pack: off, since 2 workers train one trial at a time" in launcher.run("log", "duo").stdout
-    assert not training_processes(launcher.folder)
+    launcher.wait_for(lambda: not training_processes(launcher.folder), "no training process", 30)
     for number in [trial.number for trial in trials if trial.state.name == "COMPLETE"]:
         assert launcher.run("export", "duo", "--trial", str(number), "-o", "best.yaml").returncode == 0
         again = launcher.run("train", "best.yaml")
@@ -114,7 +114,7 @@ def test_a_killed_worker_costs_no_trial(own: Launcher) -> None:
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     assert [trial.user_attrs["attempt"] for trial in trials] == [1, 2, 1]
     assert len(steps_of(own, 1)) <= 6, "it went on from its checkpoint"
-    assert not training_processes(own.folder)
+    own.wait_for(lambda: not training_processes(own.folder), "no training process", 30)
 
 
 def test_a_killed_driver_leaves_nothing_training_and_a_signal_puts_trials_back(own: Launcher) -> None:
@@ -143,7 +143,7 @@ def test_one_that_hangs_is_killed_with_its_workers(own: Launcher) -> None:
     trials = own.trials("own")
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials[1].user_attrs["reason"].startswith("timed out")
-    assert not training_processes(own.folder)
+    own.wait_for(lambda: not training_processes(own.folder), "no training process", 30)
 
 
 def test_what_one_worker_raises_is_held_against_the_trial(own: Launcher) -> None:
