@@ -34,8 +34,8 @@ def export(
         number = f" --trial {trial}" if trial is not None else ""
         where = f" --storage {storage}" if storage else ""
         say(
-            f"it was trained {exported.company}, and compared within a tolerance; for its number by itself, bit for bit:  "
-            f"hpo export {name} --verify{number} -o {output}{where}"
+            f"it was trained {exported.company}, compared within a tolerance; for its number by itself, bit for bit:"
+            f"  hpo export {name} --verify{number} -o {output}{where}"
         )
     with opened(name, storage) as (study, _):
         checkpoint = kept_checkpoint(study, exported.trial)

@@ -74,7 +74,7 @@ class TrialOptions(Frozen):
     @model_validator(mode="after")
     def _whole_gpus(self) -> TrialOptions:
         if self.workers > 1 and self.gpus % 1:
-            raise ValueError(f"gpus: must be whole for a trial of several workers, found {self.gpus:g}")
+            raise UserError(f"trial.gpus: must be whole for a trial of several workers, found {self.gpus:g}")
         return self
 
 

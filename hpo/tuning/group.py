@@ -80,8 +80,15 @@ class GroupSlot(tune.Trainable):
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        class Trainer(TorchTrainer):
+            """Without the actor that watches over its placement group: see `hpo.tuning.room`."""
+
+            def _create_default_callbacks(self) -> list[Any]:
+                found = super()._create_default_callbacks()  # type: ignore[misc]
+                return [one for one in found if type(one).__name__ != "PlacementGroupCleanerCallback"]
+
         resources = self._work.resources
-        trainer = TorchTrainer(
+        trainer = Trainer(
             work_together,
             train_loop_config={"given": Given(self._slot, self._work, self._coordinator, __version__)},
             torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo", timeout_s=_FOREVER),

@@ -15,6 +15,7 @@ from hpo.errors import HpoError
 from hpo.search.messages import ENDED, Lost
 from hpo.tuning.cluster import SlotResources, fits, node_answers
 from hpo.tuning.line import Line
+from hpo.tuning.room import give_room_back
 from hpo.tuning.slot import SlotWork
 
 FITS_COUNTED_EVERY = 2.0  # seconds
@@ -60,6 +61,8 @@ class SlotSearcher(Searcher):
         """A slot ended by itself, or its process or node died."""
         del result
         self._live.discard(trial_id)
+        if self._resources.workers > 1:
+            give_room_back(trial_id)
         line = LINES[self._key]
         with contextlib.suppress(HpoError):
             line.lost(trial_id, _died(line.node_of(trial_id)) if error else ENDED)

@@ -22,6 +22,7 @@ from hpo.training import Stopped, Trial, Verdict
 from hpo.training.function import TrainingFunction
 from hpo.training.team import Apart, Team, Together, shared
 from hpo.tuning.guard import leave_with_raylet
+from hpo.tuning.room import note_room
 from hpo.tuning.slot import MAX_WAIT, SlotWork
 from hpo.tuning.trainer import Trainer
 from hpo.tuning.trial_log import pack_log
@@ -55,6 +56,7 @@ def work_together(config: dict[str, Any]) -> None:
     """
     leave_with_raylet()
     given: Given = config["given"]
+    note_room(given.slot)
     team = Together()
     run = _loaded(given, team)
     if team.rank == 0:

@@ -67,7 +67,7 @@ def test_an_export_keeps_the_packs_number_and_train_says_how_close_it_comes(
     done = hpo("export", "packed", "-o", path)
     assert (done.code, done.out) == (0, f"{path}\n")
     assert done.err.splitlines()[1] == (
-        "it was trained in a pack, and compared within a tolerance; for its number by itself, bit for bit:  "
+        "it was trained in a pack, compared within a tolerance; for its number by itself, bit for bit:  "
         f"hpo export packed --verify -o {path}"
     )
     done = hpo("train", path)
