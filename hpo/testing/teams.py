@@ -17,8 +17,8 @@ from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile, Diverged, TrainingConfig, Trial, Verdict, train_task
 from hpo.training.team import Team, Together
 
-START_LIMIT = 120.0  # seconds
-ANSWER_LIMIT = 120.0
+START_LIMIT = 60.0  # seconds
+ANSWER_LIMIT = 60.0
 
 
 class Workers:

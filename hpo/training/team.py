@@ -6,6 +6,7 @@ over torch.distributed. This module loads torch only where there is one.
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ class Together:
         self.size: int = torch.distributed.get_world_size()
         self.own: tuple[str | int, ...] = ("worker", self.rank) if self.rank > 0 else ()
         self._agreed = 0  # how often they did: where it is not alike, a message is on its way that nobody waits for
+        self._sent: list[tuple[Any, Tensor]] = []  # what is on its way, with what holds its bytes
         self._words = torch.distributed.new_group(backend="gloo", timeout=NEVER)
         self._ends = torch.distributed.new_group(backend="gloo", timeout=NEVER)
 
@@ -109,15 +111,24 @@ class Together:
                 raise
             self._tell(found, None)
             return found
-        told: list[Any] = [None]
-        torch.distributed.broadcast_object_list(told, src=0, group=self._words)
-        found, raised = told[0]
+        found, raised = self._hear()
         if raised is not None:
             raise TeamError(f"worker 0: {raised}")
-        return found
+        return found  # type: ignore[no-any-return]
 
     def _tell(self, found: Any, raised: str | None) -> None:
-        torch.distributed.broadcast_object_list([(found, raised)], src=0, group=self._words)
+        """Send to all without waiting for them: one that never asks is found out at the end of a trial."""
+        text = torch.frombuffer(bytearray(pickle.dumps((found, raised))), dtype=torch.uint8)
+        for rank in range(1, self.size):
+            for part in (torch.tensor([len(text)]), text):
+                self._sent.append((torch.distributed.isend(part, rank, group=self._words), part))
+
+    def _hear(self) -> Any:
+        length = torch.zeros(1, dtype=torch.int64)
+        torch.distributed.recv(length, 0, group=self._words)
+        text = torch.empty(int(length), dtype=torch.uint8)
+        torch.distributed.recv(text, 0, group=self._words)
+        return pickle.loads(text.numpy().tobytes())
 
     def total(self, x: Tensor) -> Tensor:
         """See Team."""
@@ -129,9 +140,11 @@ class Together:
         """See Team."""
         began = time.monotonic()
         try:
-            torch.distributed.monitored_barrier(self._ends, NEVER if error is None else timedelta(seconds=PATIENCE))
+            self._meet(NEVER if error is None else timedelta(seconds=PATIENCE))
             told: list[Any] = [None] * self.size
             torch.distributed.all_gather_object(told, (_reason(error), self._agreed), group=self._ends)
+            if all(agreed == self._agreed for _, agreed in told):
+                self._settle()
         except RuntimeError:
             # one that is gone is heard of at once; one that is waited for in vain still trains
             waited = time.monotonic() - began >= PATIENCE
@@ -142,6 +155,24 @@ class Together:
                 raise Apart(f"trial.report must be called on every worker alike, found {calls}", retryable=False)
             if reason is not None and error is None and self.rank == 0:
                 raise TeamError(f"worker {rank}: {reason}")
+
+    def _settle(self) -> None:
+        for work, _ in self._sent:
+            work.wait()
+        self._sent.clear()
+
+    def _meet(self, patience: timedelta) -> None:
+        """A barrier at which every rank has its own patience; torch's own has only that of rank 0. RuntimeError."""
+        here = torch.zeros(1)
+        others = range(1, self.size) if self.rank == 0 else [0]
+        sent = [torch.distributed.isend(here, 0, group=self._ends)] if self.rank > 0 else []
+        for rank in others:
+            if not torch.distributed.irecv(torch.empty(1), rank, group=self._ends).wait(patience):
+                raise RuntimeError(f"worker {rank} did not come")
+        if self.rank == 0:
+            sent = [torch.distributed.isend(here, rank, group=self._ends) for rank in others]
+        for work in sent:
+            work.wait()
 
 
 @contextmanager
