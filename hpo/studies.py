@@ -96,11 +96,8 @@ def stored_sweep(study: optuna.Study) -> dict[str, Any]:
 class BestTrial:
     """A trial worth showing: its number, objective values, parameters; packed: whether it trained in a pack.
 
-<<<<<<< HEAD
     settings: what the parameters mean for its configuration (`hpo.sweep.settings`).
-=======
     company: how it was trained if not by one process by itself, `in a pack` or `by 2 workers`.
->>>>>>> c894a2a (trial.workers: a slot whose trials several workers train together, through Ray Train)
     """
 
     number: int
@@ -200,32 +197,24 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
     chosen = found if len(study.directions) > 1 else [study.best_trial]
     settings = settings_of(study)
     return tuple(
-<<<<<<< HEAD
         BestTrial(
             trial.number,
             tuple(trial.values),
             dict(trial.params),
             settings(trial.params),
             packed=bool(trial.user_attrs.get(attributes.PACKED)),
+            company=company(trial.user_attrs),
         )
-=======
-        BestTrial(trial.number, tuple(trial.values), dict(trial.params), _is_packed(trial), company(trial.user_attrs))
->>>>>>> c894a2a (trial.workers: a slot whose trials several workers train together, through Ray Train)
         for trial in chosen
     )
 
 
-<<<<<<< HEAD
 def settings_of(study: optuna.Study) -> Settings:
     """A function from the parameters of a trial of `study` to what its configuration gets."""
     from hpo.sweep.settings import settings_reader
 
     made_by_hpo = isinstance(study.user_attrs.get(attributes.SWEEP), str)
     return settings_reader(stored_sweep(study)["keys"] if made_by_hpo else {})
-=======
-def _is_packed(trial: optuna.trial.FrozenTrial) -> bool:
-    return bool(trial.user_attrs.get(attributes.PACKED))
->>>>>>> c894a2a (trial.workers: a slot whose trials several workers train together, through Ray Train)
 
 
 def kept_checkpoint(study: optuna.Study, number: int) -> str | None:

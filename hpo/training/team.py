@@ -114,7 +114,7 @@ class Together:
         found, raised = self._hear()
         if raised is not None:
             raise TeamError(f"worker 0: {raised}")
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _tell(self, found: Any, raised: str | None) -> None:
         """Send to all without waiting for them: one that never asks is found out at the end of a trial."""
@@ -167,12 +167,12 @@ class Together:
         others = range(1, self.size) if self.rank == 0 else [0]
         sent = [torch.distributed.isend(here, 0, group=self._ends)] if self.rank > 0 else []
         for rank in others:
-            if not torch.distributed.irecv(torch.empty(1), rank, group=self._ends).wait(patience):
+            if not _comes(torch.distributed.irecv(torch.empty(1), rank, group=self._ends), patience):
                 raise RuntimeError(f"worker {rank} did not come")
         if self.rank == 0:
             sent = [torch.distributed.isend(here, rank, group=self._ends) for rank in others]
         for work in sent:
-            work.wait()
+            _comes(work, NEVER)
 
 
 @contextmanager
@@ -184,6 +184,10 @@ def group_of_one() -> Iterator[None]:
         yield
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _comes(work: torch.distributed.Work | None, patience: timedelta) -> bool:
+    return work is not None and work.wait(patience)
 
 
 def _reason(error: Exception | None) -> str | None:
