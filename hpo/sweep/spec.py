@@ -303,6 +303,8 @@ def _build(sweep: Sweep, keys: Mapping[str, Any], folder: Path) -> None:
     sweep._trained = trained_by(sweep.task, sweep.train, sweep.base, folder)
     sweep._space = sweep._trained.parse_space(sweep.space, folder)
     sweep._trained.check(sweep._space, sweep.goals, sweep.pruner)
+    if sweep.trial.workers > 1:
+        sweep._trained.check_shared(sweep._space)
     sweep.sampler.check(sweep._space.stored, len(sweep.goals))
     sweep._canonical = _canonical(sweep, written)
 

@@ -35,6 +35,7 @@ from hpo.training.paths import Paths, canonical
 from hpo.training.privacy import EPSILON, check_point
 from hpo.training.sections import STRENGTHS
 from hpo.training.shape import MEMBERS_OWN, zero_is_a_number
+from hpo.training.shard import check_shared
 
 
 class Goal(Protocol):
@@ -78,6 +79,10 @@ class Trained:
         """The files that a trial loads besides code."""
         del space
         return set()
+
+    def check_shared(self, space: Space) -> None:
+        """Raise UserError for what several workers cannot train together; of a user's own loop nothing is known."""
+        del space
 
     def structural(self, space: Space) -> frozenset[str]:
         """The parameters on which trials of one pack have to agree; none where there are no packs."""
@@ -228,6 +233,12 @@ class TrainedTask(Trained):
         """What the losses of the base and of the space's corners rest on."""
         searched = corners_of_section(space, "loss")
         return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
+
+    def check_shared(self, space: Space) -> None:
+        """At every corner of the space."""
+        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
+        for params in ({}, *searched):
+            check_shared(with_paths(self.config, params))
 
     def structural(self, space: Space) -> frozenset[str]:
         """All that is no number of the step, nor of its schedules: `shape_of` then decides for each trial."""

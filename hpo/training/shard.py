@@ -6,8 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpo.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from hpo.training.config import TrainingConfig
+
+
+def check_shared(config: TrainingConfig) -> None:
+    """Raises UserError for a config that several workers cannot train together."""
+    if config.privacy.on:
+        raise UserError("trial.workers: must be 1 beside privacy, which clips the gradient of each example by itself")
+    if config.compile:
+        raise UserError("trial.workers: must be 1 beside compile: true, which cannot look into what workers exchange")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ def test_there_are_no_packs_and_the_run_says_why(tmp_path: Path) -> None:
             {"trial": {"workers": 2, "gpus": 0.5}},
             "trial.gpus: must be whole for a trial of several workers, found 0.5",
         ),
+        (
+            {"trial": {"workers": 2}, "base": {"compile": True}},
+            "trial.workers: must be 1 beside compile: true, which cannot look into what workers exchange",
+        ),
+        (
+            {"trial": {"workers": 2}, "space": {"privacy.noise_multiplier": {"low": 0.0, "high": 1.0}}},
+            "trial.workers: must be 1 beside privacy, which clips the gradient of each example by itself",
+        ),
     ],
 )
 def test_what_it_may_not_be(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
