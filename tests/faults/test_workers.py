@@ -138,8 +138,9 @@ def test_a_killed_driver_leaves_nothing_training_and_a_signal_puts_trials_back(o
 
 
 def test_one_that_hangs_is_killed_with_its_workers(own: Launcher) -> None:
-    done = own.run("launch", "own.yaml", "--trials", "3", "base.hangs=true", "base.pause=0.05", "trial.timeout=6s")
-    assert done.returncode == 0, done.stderr
+    driver = own.start("launch", "own.yaml", "--trials", "3", "base.hangs=true", "base.pause=0.05", "trial.timeout=6s")
+    _, err = driver.communicate(timeout=600)  # two starts of a group
+    assert driver.returncode == 0, err
     trials = own.trials("own")
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert trials[1].user_attrs["reason"].startswith("timed out")
