@@ -30,7 +30,7 @@ KEYS: dict[str, Any] = {
 }
 BY_ACCURACY = {"metric": "val_accuracy", "direction": "maximize", "at": "last", "step": 8}
 AGAIN = "training trial {} of {} again (1 thread) ..."
-ONCE_MORE = "another number than in the pack; once more, from weights one ulp {} (1 thread) ..."
+ONCE_MORE = "another number than in a pack; once more, from weights one ulp {} (1 thread) ..."
 
 
 @pytest.fixture(scope="module")
