@@ -235,10 +235,10 @@ class TrainedTask(Trained):
         return {file for params in ({}, *searched) for file in with_paths(self.config, params).loss.files(self.folder)}
 
     def check_shared(self, space: Space) -> None:
-        """At every corner of the space."""
-        searched = [params for parameter in space.describe() for _, params in corners(space, parameter)]
-        for params in ({}, *searched):
-            check_shared(with_paths(self.config, params))
+        """At every corner of the sections that it hangs on."""
+        for section in ("privacy", "compile"):
+            for params in corners_of_section(space, section):
+                check_shared(with_paths(self.config, params))
 
     def structural(self, space: Space) -> frozenset[str]:
         """All that is no number of the step, nor of its schedules: `shape_of` then decides for each trial."""
