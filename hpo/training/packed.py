@@ -20,15 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hpo.errors import UserError
 from hpo.tasks import Task
 from hpo.training.compiled import can_compile
 from hpo.training.config import TrainingConfig
 from hpo.training.evaluation import on_device, pick_device
-from hpo.training.loop import Run, begin
+from hpo.training.loop import Run, begin, build
 from hpo.training.packed_images import channels_side_by_side
 from hpo.training.packed_numbers import Numbers, numbers_of_epoch
 from hpo.training.packed_rules import EpochNumbers, Row
 from hpo.training.packed_step import MemberStep
+from hpo.training.paths import with_paths
 from hpo.training.precision import tensor_float_32
 from hpo.training.probe import probe
 from hpo.training.randomness import seeded
@@ -120,6 +122,7 @@ class Pack:
         self.ahead = 0.0
         self._compiles = config.compile and can_compile()
         tried = [config.model_copy(update={"seed": seed, "compile": False}) for seed in (0, 1)]
+        tried[1] = _with_another_rate(tried[1], task)
         self._rows: Row = {}
         self._lays_out_images = True
         try:
@@ -270,6 +273,22 @@ class Pack:
 def _batches(values_N: Tensor, rows_KB: Tensor) -> Tensor:
     """Each member's own examples."""
     return values_N.index_select(0, rows_KB.reshape(-1)).view(*rows_KB.shape, *values_N.shape[1:])
+
+
+def _with_another_rate(config: TrainingConfig, task: Task) -> TrainingConfig:
+    """Another dropout rate where there is one: members differ in it, and some models make a plain number of theirs."""
+    path, entry = "regularization.dropout", config.regularization.get("dropout")
+    if entry is None:
+        return config
+    if entry.strength:
+        return with_paths(config, {path: entry.strength / 2})
+    other, place = with_paths(config, {path: 0.25}), torch.device("cpu")
+    try:
+        with seeded(config.seed, place):
+            build(other, task, place)
+    except UserError:  # the model drops nothing, which is right for 0 alone
+        return config
+    return other
 
 
 def _nobody() -> Trial:

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from hpo.sweep import Sweep
 from hpo.tasks import Task
+from hpo.testing.packs import assert_equal_to_solo
 from hpo.testing.trials import Answers
 from hpo.training import CheckpointFile, Trained, TrainingConfig, Verdict, train_task, with_paths
 from hpo.training.loop import build
+from hpo.training.packed import Pack
 from hpo.training.randomness import seeded
+from hpo.training.shape import Unpackable
 
 STEPS = 6
 
@@ -289,3 +292,26 @@ def test_a_resumed_run_is_bit_for_bit_an_uninterrupted_one(foreign: Foreign, tmp
     assert len(whole.history) == STEPS
     other = foreign.train(with_paths(config, {"regularization.dropout": 0.0}))
     assert whole.history != other.history, "dropout is seen"
+
+
+DROPPING = [{"regularization__dropout": rate} for rate in (0.1, 0.3)]
+PACKS: list[tuple[str, list[dict[str, Any]], str | None]] = [
+    ("own", DROPPING, None),
+    ("timm", [{}, {}], None),
+    ("timm", DROPPING, "computes something else as a stack"),  # its rate is a plain number when it drops
+    ("gpt2", [{}, {}], "does not run as a stack"),  # it looks for the last word that is no padding
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("foreign", "own", "why"), PACKS, indirect=["foreign"])
+def test_members_of_a_pack_train_as_they_would_alone(
+    foreign: Foreign, own: list[dict[str, Any]], why: str | None
+) -> None:
+    rates = (0.002, 0.005)
+    configs = [foreign.config(seed=k, epochs=3, batch_size=16, optimizer__lr=rates[k], **own[k]) for k in range(2)]
+    if why is None:
+        assert_equal_to_solo(configs, foreign.task)
+    else:
+        with pytest.raises(Unpackable, match=why):
+            Pack(foreign.task, configs[0], "cpu")
