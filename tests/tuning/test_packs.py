@@ -235,6 +235,20 @@ class Breaking(Pack):
         super().epoch()
 
 
+@pytest.mark.slow
+def test_64_members_that_do_not_fit_go_on_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.training.packed.Pack", Breaking)
+    monkeypatch.setattr(Breaking, "most", 32)
+    whole, desk = Desk(trials=64, pack="off"), Desk(trials=64, pack=64)
+    to_the_end(packs_of(whole, tmp_path / "whole", rows=1))
+    to_the_end(packs_of(desk, tmp_path / "halves", rows=64))
+    assert desk.states == ["COMPLETE"] * 64
+    (remark,) = desk.said(Remark)
+    assert remark.text == f"a pack of 64 raised RuntimeError: {Breaking.error}; its trials go on 32 at once"
+    for number, said in losses(desk).items():
+        assert said == pytest.approx(losses(whole)[number], rel=1e-4)
+
+
 def test_a_pack_that_does_not_fit_goes_on_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.training.packed.Pack", Breaking)
     desk = Desk(trials=16)
