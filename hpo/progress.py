@@ -42,14 +42,17 @@ def counts_text(snapshot: Snapshot) -> str:
     return f"{counts[State.COMPLETE]} complete, {counts[State.PRUNED]} pruned, {counts[State.FAIL]} failed"
 
 
-def best_text(best: TrialEnd | None) -> str:
-    """`best 0.97222 (trial 12)`; nothing while there is none."""
-    return "" if best is None or best.value is None else f"best {best.value:.6g} (trial {best.number})"
+def best_text(snapshot: Snapshot) -> str:
+    """`best 0.97222 (trial 12)`; nothing while no trial is COMPLETE."""
+    best = snapshot.best
+    if best is None or best.value is None:
+        return "none meets the constraints yet" if snapshot.counts.get(State.COMPLETE) else ""
+    return f"best {best.value:.6g} (trial {best.number})"
 
 
 def trial_line(end: TrialEnd, snapshot: Snapshot) -> str:
     """One line of an ended trial, beside where the sweep stands."""
-    stands = ", ".join(filter(None, [done_of(snapshot), best_text(snapshot.best)]))
+    stands = ", ".join(filter(None, [done_of(snapshot), best_text(snapshot)]))
     return f"trial {end.number} {_outcome(end)} ({end.seconds:.1f} s); {stands}"
 
 

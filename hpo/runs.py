@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from hpo.encryption import HEAD, check_head, current
 from hpo.errors import Refused, UserError
 from hpo.progress import slots_line, unpacked
-from hpo.schema import flatten
 from hpo.search import attributes
 from hpo.search.messages import DONE, Snapshot
 from hpo.search.plan import Objective, SearchPlan
 from hpo.studies import choose_storage, load_study, opened, stored_sweep, trial_folder, whoami
 from hpo.sweep import Sweep
+from hpo.sweep.difference import difference
 
 if TYPE_CHECKING:
     import optuna
@@ -147,7 +147,8 @@ def _with_ray(sweep: Sweep, storage: StudyStorage, taking: _Taking, show: Show, 
             fits = cluster.fits(resources)
             plan = _prepare(sweep, storage, tenure, taking, fits)
             storage.close()
-            for line in filter(None, (slots_line(sweep, fits), sweep.sampler.caveat(sweep.search_space))):
+            caveat = sweep.sampler.caveat(sweep.search_space, bool(sweep.constraints))
+            for line in filter(None, (slots_line(sweep, fits), caveat)):
                 say(line)
             apart = taking.address is not None and lie_apart(plan.files, say)
             with tidied(plan.files, plan.search, lambda: _trials(sweep.name, storage.url), apart=apart):
@@ -266,7 +267,7 @@ def _prepare(sweep: Sweep, storage: StudyStorage, tenure: Tenure, taking: _Takin
     runs = storage.records(sweep.name).runs()
     return RunPlan(
         search=search_plan(sweep, fits),
-        job=sweep.trained.job(sweep.plugin_files, sweep.goals),
+        job=sweep.trained.job(sweep.plugin_files, sweep.goals, sweep.bounds),
         resources=SlotResources(*sweep.trial.resources),
         files=_files(sweep, storage, study),
         source=SqlStudy(storage.url, sweep.name, tenure.lease),
@@ -321,6 +322,7 @@ def search_plan(sweep: Sweep, fits: int = 1) -> SearchPlan:
         unread_ends=True,
         keep=sweep.checkpoints.keep,
         workers=sweep.trial.workers,
+        constraints=sweep.bounds,
     )
 
 
@@ -358,20 +360,6 @@ def _is_done(sweep: Sweep, study: optuna.Study, records: StudyRecords, say: Say)
     free = lease is None or lease.released is not None or is_gone(lease.holder)
     # trials that a dead run left RUNNING are put back by a run, even when the budget is full
     return free and done >= total and not any(trial.state.name == "RUNNING" for trial in trials)
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, one line a key."""
-    old, new = flatten(before), flatten(now)
-    lines = []
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key):
-            was, becomes = (repr(side[key]) if key in side else "absent" for side in (old, new))
-            if key.startswith("code."):
-                lines.append(f"{key.removeprefix('code.')}: the file has changed since")
-            else:
-                lines.append(f"{key}: was {was}, now {becomes}")
-    return lines
 
 
 def _say(text: str) -> None:

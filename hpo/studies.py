@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import NotFound, UserError, nearest
 from hpo.search import attributes
 from hpo.search.company import company
+from hpo.search.constraints import feasible
 
 if TYPE_CHECKING:
     import optuna
@@ -115,6 +116,7 @@ class StudyStatus:
     state: running, done, stopped, interrupted (its process died), not started, or made without hpo.
     reason: who runs it, or why it stopped. seconds: what hpo has worked on it, all runs together.
     default: the value of the trial of the space's recommended values, None where there is none with one objective.
+    constraints: as its sweep has them. met: how many COMPLETE trials break none.
     """
 
     name: str
@@ -127,6 +129,8 @@ class StudyStatus:
     best: tuple[BestTrial, ...]
     seconds: float
     default: float | None = None
+    constraints: tuple[str, ...] = ()
+    met: int = 0
 
     @property
     def done(self) -> int:
@@ -142,8 +146,10 @@ class StudyStatus:
 def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
     """Where `study` stands now. runs: its runs, as `StudyRecords.runs` gives them."""
     trials = study.get_trials(deepcopy=False)
-    told = next((t for t in trials if t.user_attrs.get(attributes.DEFAULT) and t.state.name == "COMPLETE"), None)
+    given = (t for t in trials if t.user_attrs.get(attributes.DEFAULT) and t.state.name == "COMPLETE")
+    told = next(filter(feasible, given), None)
     counts = {state: sum(trial.state.name == state for trial in trials) for state in STATES}
+    met = sum(trial.state.name == "COMPLETE" and feasible(trial) for trial in trials)
     ours = attributes.SWEEP in study.user_attrs
     keys = stored_sweep(study)["keys"] if ours else {}
     total = keys.get("budget", {}).get("trials")
@@ -158,9 +164,11 @@ def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
         total=total,
         metrics=tuple(goal["metric"] for goal in goals) or _plain_metrics(study),
         directions=tuple(direction.name.lower() for direction in study.directions),
-        best=best_trials(study) if counts["COMPLETE"] else (),
+        best=best_trials(study) if met else (),
         seconds=sum(run.seconds for run in runs),
         default=told.values[0] if told is not None and len(study.directions) == 1 else None,
+        constraints=constraints_of(study),
+        met=met,
     )
 
 
@@ -190,8 +198,15 @@ def _state(runs: Sequence[RunRecord], full: bool) -> tuple[str, str | None]:
 
 
 def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
-    """The best COMPLETE trial; with several objectives the Pareto front. Raises NotFound when none is COMPLETE."""
+    """The best COMPLETE trial that meets the constraints; with several objectives the Pareto front of those.
+
+    Raises NotFound when there is none.
+    """
+    from optuna.trial import TrialState
+
     found = study.best_trials
+    if not found and study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        raise NotFound(f"no trial of study {study.study_name!r} meets its constraints{_listed(constraints_of(study))}")
     if not found:
         raise NotFound(f"study {study.study_name!r} has no COMPLETE trial yet", hint=f"hpo trials {study.study_name}")
     chosen = found if len(study.directions) > 1 else [study.best_trial]
@@ -207,6 +222,17 @@ def best_trials(study: optuna.Study) -> tuple[BestTrial, ...]:
         )
         for trial in chosen
     )
+
+
+def constraints_of(study: optuna.Study) -> tuple[str, ...]:
+    """The constraints of a study that hpo made, as its sweep has them."""
+    if attributes.SWEEP not in study.user_attrs:
+        return ()
+    return tuple(stored_sweep(study)["keys"].get("constraints", ()))
+
+
+def _listed(constraints: Sequence[str]) -> str:
+    return f" ({', '.join(constraints)})" if constraints else ""
 
 
 def settings_of(study: optuna.Study) -> Settings:

@@ -28,8 +28,9 @@ def test_how_many_are_done() -> None:
 
 
 def test_the_best_so_far() -> None:
-    assert best_text(end(12, 0.9722222)) == "best 0.972222 (trial 12)"
-    assert best_text(None) == ""
+    assert best_text(snapshot()) == "best 0.972222 (trial 12)"
+    assert best_text(snapshot(best=None, counts={State.COMPLETE: 0, State.PRUNED: 1, State.FAIL: 0})) == ""
+    assert best_text(snapshot(best=None)) == "none meets the constraints yet"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,8 @@ def test_the_best_so_far() -> None:
 )
 def test_a_line_of_an_ended_trial(ended: TrialEnd, line: str) -> None:
     assert trial_line(ended, snapshot()) == f"{line}; 37 of 60, best 0.972222 (trial 12)"
-    assert trial_line(ended, snapshot(best=None)) == f"{line}; 37 of 60"
+    none_complete = snapshot(best=None, counts={State.PRUNED: 36, State.FAIL: 1})
+    assert trial_line(ended, none_complete) == f"{line}; 37 of 60"
 
 
 @pytest.mark.parametrize(

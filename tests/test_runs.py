@@ -14,10 +14,11 @@ import pytest
 import hpo
 from hpo.errors import NotFound, Refused, UserError
 from hpo.holding import Tenure
-from hpo.runs import difference, search_plan
+from hpo.runs import search_plan
 from hpo.search import attributes
 from hpo.storage import Held
 from hpo.sweep import Sweep
+from hpo.sweep.difference import difference
 from tests.held import record_run
 from tests.launching import Launcher
 from tests.without_ray import run_here

@@ -115,7 +115,7 @@ class Progress:
 
         done = sum(snapshot.counts.values())
         left = time_left(snapshot)
-        best = best_text(snapshot.best)
+        best = best_text(snapshot)
         head = Text.assemble((self._name, "bold"), f"  {done_of(snapshot)} trials  ", (best, "green"))
         foot = f"{counts_text(snapshot)}, {snapshot.running} running, {snapshot.rate:.0f} a minute"
         if not snapshot.over:

@@ -184,6 +184,8 @@ def status_data(found: StudyStatus) -> dict[str, Any]:
         "counts": dict(found.counts),
         "seconds": found.seconds,
         "default": found.default,
+        "constraints": list(found.constraints),
+        "met": found.met,
         "best": [trial_data(trial, found) for trial in found.best],
     }
 
@@ -201,6 +203,9 @@ def status_text(found: StudyStatus) -> str:
     total = f" of {found.total}" if found.total is not None else ""
     reason = f" ({found.reason})" if found.reason else ""
     lines = [f"study   {found.name}: {found.state}{reason}, {found.done}{total} trials ended", f"trials  {counts}"]
+    if found.constraints:
+        met = f"met by {found.met} of {found.counts['COMPLETE']}"
+        lines.append(f"bounds  {', '.join(found.constraints)}: {met}")
     if len(found.directions) > 1 and found.best:
         count = f"{len(found.best)} trial{'s' if len(found.best) != 1 else ''}"
         lines.append(f"front   {count}, see  hpo best {found.name}")
@@ -210,6 +215,8 @@ def status_text(found: StudyStatus) -> str:
             gain = abs(found.best[0].values[0] - found.default)
             beaten = f"{number(gain)} worse than the best" if gain else "not beaten"
             lines.append(f"default trial 0: {found.metrics[0]} {number(found.default)}, {beaten}")
+    elif found.counts["COMPLETE"]:
+        lines.append("best    none: no trial meets the constraints")
     return "\n".join(lines)
 
 

@@ -7,7 +7,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import ACCENT, STATE_COLORS, NothingToShow, blank, focus, number, text
-from hpo.report.reading import Objective, feasible, finished, objectives, value_of
+from hpo.report.reading import Objective, finished, objectives, value_of
+from hpo.search.constraints import feasible
 
 
 def plot_history(study: Study, objective: int = 0) -> go.Figure:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import NothingToShow
 from hpo.search import attributes
+from hpo.search.constraints import feasible
 from hpo.training.by_class import ByClass
 
 
@@ -66,11 +67,6 @@ def value_of(trial: FrozenTrial, objective: Objective) -> float | None:
         return None
     value = trial.values[objective.index]
     return value if value is not None and math.isfinite(value) else None
-
-
-def feasible(trial: FrozenTrial) -> bool:
-    """Whether the trial meets all constraints of its study; a study without any is always met."""
-    return all(violation <= 0 for violation in trial.constraints.values())
 
 
 def ranked(study: Study, objective: Objective) -> list[FrozenTrial]:

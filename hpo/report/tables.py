@@ -42,7 +42,9 @@ def header(study: Study) -> str:
 def sweep(study: Study) -> str:
     """One line on what was swept and how, from the spec; empty for a study that hpo did not make."""
     spec = spec_of(study)
-    facts = [(key, _short(spec[key])) for key in ("task", "train", "sampler", "pruner", "seed") if key in spec]
+    facts = [
+        (key, _short(spec[key])) for key in ("task", "train", "constraints", "sampler", "pruner", "seed") if key in spec
+    ]
     if not facts:
         return ""
     return '<p class="soft">' + " · ".join(f"{key} <code>{text(value)}</code>" for key, value in facts) + "</p>"
@@ -54,7 +56,8 @@ def winner(study: Study) -> str:
         return _ranking(study, 50)
     best = leaders(study, 1)
     if not best:
-        return '<p class="empty">No trial has completed, so there is no winner.</p>'
+        why = "No trial meets the constraints" if trials_of(study, TrialState.COMPLETE) else "No trial has completed"
+        return f'<p class="empty">{why}, so there is no winner.</p>'
     trial = best[0]
     settings = settings_reader(spec_of(study))(trial.params)
     rows = [(name, _value(value)) for name, value in sorted(settings.items())]
@@ -127,7 +130,9 @@ def _value(value: object) -> str:
 
 
 def _short(value: Any) -> str:
-    """`tpe` for `tpe` and for `{"name": "tpe", ...}`."""
+    """`tpe` for `tpe` and for `{"name": "tpe", ...}`; a list with commas."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return str(value.get("name", "")) if isinstance(value, Mapping) else str(value)
 
 

@@ -8,13 +8,15 @@ from datetime import datetime
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search import attributes
+from hpo.search.constraints import feasible
 from hpo.search.plan import Objective
 
 
 class Keeping:
     """The trials of a study whose checkpoints are kept, from the study's trials alone and in any order of hearing.
 
-    keep: how many of the best, by the first objective and, among equals, by number; 0 keeps none, the last included.
+    keep: how many of the best, those that meet the constraints first, by the first objective and, among equals, by
+    number; 0 keeps none, the last included.
     Nothing here deletes: `drop` collects what has lost its use until whoever may delete takes it.
     """
 
@@ -52,9 +54,9 @@ class Keeping:
     def _held(self) -> list[FrozenTrial]:
         return [*self._best, *([self._last] if self._last is not None else [])]
 
-    def _rank(self, trial: FrozenTrial) -> tuple[float, int]:
+    def _rank(self, trial: FrozenTrial) -> tuple[bool, float, int]:
         value: float = trial.values[0]
-        return (-value if self._objective.direction == "maximize" else value, trial.number)
+        return not feasible(trial), -value if self._objective.direction == "maximize" else value, trial.number
 
 
 def kept_trials(trials: Collection[FrozenTrial], keep: int, objective: Objective) -> frozenset[int]:

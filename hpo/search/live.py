@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import UserError
 from hpo.search import attributes
+from hpo.search.constraints import KEY, feasible
 from hpo.search.keeping import Keeping
 from hpo.search.messages import Assignment, Lead, TrialEnd
 from hpo.search.open_trial import OpenTrial, count, said_before, trial_end
@@ -273,6 +274,8 @@ class LiveStudy:
         """
         one.metrics.update(returned)
         self._objective_value(one.metrics)
+        if (unjudged := self._plan.constraints.unjudged(one.metrics)) is not None:
+            raise Unusable(unjudged)
         values = [float(one.metrics[objective.metric]) for objective in self._plan.objectives]
         first = self._plan.objectives[0]
         best_step = None
@@ -280,7 +283,7 @@ class LiveStudy:
             for step, value in sorted(one.known.intermediate_values.items()):
                 if first.better(value, values[0]) or (value == values[0] and best_step is None):
                     values[0], best_step = value, step
-        if by_class is not None and self._leads(values[0]):
+        if by_class is not None and self._plan.constraints.met_by(one.metrics) and self._leads(values[0]):
             self._set_by_class(one, by_class)
         return self._end(one, Event.FINISH, values, None, best_step)
 
@@ -350,6 +353,9 @@ class LiveStudy:
             one.trial.set_user_attr(attributes.REASON, reason or "")
         if one.checkpoint is not None:
             one.trial.set_user_attr(attributes.CHECKPOINT, one.checkpoint)
+        held = self._plan.constraints.violations(one.metrics)
+        if held and event is not Event.CRASH:
+            self.study._storage.set_trial_system_attr(one.trial._trial_id, KEY, held)
         self._tell(one, values)
         self.counts[one.status.state] += 1
         told = self.study._storage.get_trial(one.trial._trial_id)
@@ -361,7 +367,9 @@ class LiveStudy:
         if self.study._storage.get_trial(one.trial._trial_id).state.is_finished():
             raise EndedElsewhere
         try:
-            self.study.tell(one.trial, values, state=TrialState[one.status.state.name])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as in `ask`: of a sampler that has no use for constraints
+                self.study.tell(one.trial, values, state=TrialState[one.status.state.name])
         except UpdateFinishedTrialError:
             raise
         except (RuntimeError, KeyError) as error:
@@ -374,7 +382,7 @@ class LiveStudy:
 
     def _consider(self, trial: FrozenTrial, state: State) -> None:
         """With several objectives the best is that of the first."""
-        if state is not State.COMPLETE or not trial.values:
+        if state is not State.COMPLETE or not trial.values or not feasible(trial):
             return
         if self._leads(trial.values[0]):
             self.best = trial_end(trial, state, None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from hpo.search.constraints import Constraints
 from hpo.search.pruners import Pruner
 from hpo.search.samplers import Sampler
 from hpo.space import Space
@@ -39,6 +40,7 @@ class SearchPlan:
     timeout: wall seconds of a trial since its last start. retries: of a trial whose code raised.
     max_in_a_row: FAILs in a row that end the sweep. unread_ends: whether a parameter that is never read is an error.
     workers: processes that train one trial.
+    constraints: what a trial has to meet to be the best.
     keep: of how many best trials the checkpoints are kept, besides the last that ended.
     """
 
@@ -61,6 +63,7 @@ class SearchPlan:
     unread_ends: bool = False
     keep: int = 0
     workers: int = 1
+    constraints: Constraints = field(default_factory=Constraints)
 
     def in_flight(self, slots: int) -> int:
         """How many trials may be open at once, so that the sampler still learns from what has ended.

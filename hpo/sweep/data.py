@@ -16,18 +16,20 @@ from hpo.training.function import TaskJob
 from hpo.training.reported import check_loss
 
 
-def check_data(trained: Trained, space: Space, goals: Sequence[Goal], pruner: Pruner) -> tuple[str, ...]:
+def check_data(
+    trained: Trained, space: Space, goals: Sequence[Goal], pruner: Pruner, bounds: Sequence[Goal] = ()
+) -> tuple[str, ...]:
     """Make a registered task and check anew, now that targets, loss and number of examples are known; its notes.
 
     No code of the user's is run here: what that gives only the trials see. Raises UserError.
     """
     if not isinstance(trained, TrainedTask) or trained.own:
         return ()
-    job = trained.job((), goals)
+    job = trained.job((), goals, bounds)
     assert isinstance(job, TaskJob)
     task = job.make()
     known = replace(trained, config=job.config_for(task), examples=len(task.train[0]))
-    known.check(space, goals, pruner)
+    known.check(space, goals, pruner, bounds)
     _check_losses(known, task, space)
     return tuple(task.notes)
 

@@ -14,6 +14,7 @@ from hpo.errors import UserError, mask
 from hpo.loader import Reference, find_file, run_file
 from hpo.registry import Registry
 from hpo.schema import Frozen, sentence, shown
+from hpo.search.constraints import Constraints
 from hpo.search.pruners import Pruner, pruners
 from hpo.search.samplers import Sampler, samplers
 from hpo.space import Space
@@ -154,6 +155,9 @@ class Sweep(Frozen):
     objectives: tuple[ObjectiveSpec, ...] | None = Field(
         None, strict=False, min_length=1, description="several of them"
     )
+    constraints: tuple[str, ...] = Field(
+        (), strict=False, description="what the last report of a trial has to meet to be the best: [epsilon <= 8]"
+    )
     budget: Budget = Field(description="when the study is done")
     sampler: Annotated[Sampler, samplers] = Field("tpe", validate_default=True, description="how to suggest")
     pruner: Annotated[Pruner, pruners] = Field("none", validate_default=True, description="what to stop early")
@@ -196,6 +200,17 @@ class Sweep(Frozen):
             raise ValueError(f"{name!r} must not begin with - or ., nor hold slashes, line breaks or outer spaces")
         return name
 
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _in_one_form(cls, raw: Any) -> Any:
+        if not isinstance(raw, list | tuple) or not all(isinstance(text, str) for text in raw):
+            raise ValueError(f'must be a list such as ["epsilon <= 8"], found {shown(raw)}')
+        found = [str(one) for one in Constraints.parse(raw)]
+        twice = next((text for text in found if found.count(text) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice; keep one")
+        return tuple(found)
+
     @model_validator(mode="after")
     def _one_of(self) -> Sweep:
         if (self.task is None) == (self.train is None):
@@ -229,6 +244,11 @@ class Sweep(Frozen):
         return (self.objective,) if self.objective is not None else self.objectives or ()
 
     @property
+    def bounds(self) -> Constraints:
+        """The constraints, parsed."""
+        return Constraints.parse(self.constraints)
+
+    @property
     def rows(self) -> int | Literal["auto", "off"]:
         """`pack`, where it can be followed: a user's own loop, isolated trials and several workers have no packs."""
         alone = self.train is not None or self.trial.isolate or self.trial.workers > 1
@@ -259,7 +279,7 @@ class Sweep(Frozen):
 
         Processed files of the user's are kept for the trials. Raises UserError.
         """
-        return check_data(self._trained, self._space, self.goals, self.pruner)
+        return check_data(self._trained, self._space, self.goals, self.pruner, self.bounds)
 
     def canonical(self) -> dict[str, Any]:
         """The one form of this sweep: every key, defaults filled in, parameters with types, paths absolute.
@@ -302,7 +322,7 @@ def _build(sweep: Sweep, keys: Mapping[str, Any], folder: Path) -> None:
     sweep._folder, sweep._plugin_files = folder, plugins
     sweep._trained = trained_by(sweep.task, sweep.train, sweep.base, folder)
     sweep._space = sweep._trained.parse_space(sweep.space, folder)
-    sweep._trained.check(sweep._space, sweep.goals, sweep.pruner)
+    sweep._trained.check(sweep._space, sweep.goals, sweep.pruner, sweep.bounds)
     if sweep.trial.workers > 1:
         sweep._trained.check_shared(sweep._space)
     sweep.sampler.check(sweep._space.stored, len(sweep.goals))
@@ -337,6 +357,8 @@ def _plugins(filled: Mapping[str, Any], folder: Path) -> tuple[Reference, ...]:
 
 def _canonical(sweep: Sweep, written: Mapping[str, Any]) -> dict[str, Any]:
     found = sweep.model_dump(mode="json", exclude={"storage", "space", "task", "train"}, exclude_none=True)
+    if not sweep.constraints:  # studies that were made before there were any have no such key
+        del found["constraints"]
     found |= {
         "space": sweep.search_space.to_raw(sources=False),
         "plugins": [file.source for file in sweep.plugin_files],

@@ -64,11 +64,11 @@ class Trained:
         """The type of the number at `path`, None where only the space can say. UserError for no such path."""
 
     @abstractmethod
-    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
-        """Raise UserError when space, objectives or pruner do not fit."""
+    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner, bounds: Sequence[Goal] = ()) -> None:
+        """Raise UserError when space, objectives, pruner or the bounds of its constraints do not fit."""
 
     @abstractmethod
-    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
+    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal], bounds: Sequence[Goal] = ()) -> TrainingJob:
         """What slots are given."""
 
     @abstractmethod
@@ -143,17 +143,17 @@ class TrainedTask(Trained):
         """As for every sweep, with each parameter under its canonical path, which is its name for ever."""
         return renamed(super().parse_space(raw, folder), self._name)
 
-    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
+    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner, bounds: Sequence[Goal] = ()) -> None:
         """Every corner of the space makes a valid config; objectives are metrics that exist.
 
         A user's own task may report others, by labels that only making it can tell.
         """
         known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics), EPSILON]
-        for index, goal in enumerate(goals):
+        wanted = [("objective.metric" if len(goals) == 1 else f"objectives.{i}.metric", g) for i, g in enumerate(goals)]
+        for key, goal in [*wanted, *((f"constraints.{i}", bound) for i, bound in enumerate(bounds))]:
             labelled = self.own and not difflib.get_close_matches(goal.metric, known, 1, 0.9)
             if goal.metric not in known and not (labelled and goal.metric.startswith("val_")):
-                key = "objective" if len(goals) == 1 else f"objectives.{index}"
-                raise unknown(f"{key}.metric", "metric", goal.metric, known)
+                raise unknown(key, "metric", goal.metric, known)
         for path, value, params in corners(space):
             self._check_sections(space, params)
             try:
@@ -168,7 +168,7 @@ class TrainedTask(Trained):
                 raise UserError(f"space.{path}: {value!r} cannot be used: {text}") from None
             self._check_steps(config, params)
             self._check_files(config, params)
-            check_point(config, f"space.{path}: {value!r}", [goal.metric for goal in goals])
+            check_point(config, f"space.{path}: {value!r}", [one.metric for one in (*goals, *bounds)])
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
@@ -217,7 +217,7 @@ class TrainedTask(Trained):
                     f"space.{path}: {registry.noun} {name!r} has no {field}; {place} that has it ({', '.join(entries)})"
                 )
 
-    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
+    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal], bounds: Sequence[Goal] = ()) -> TrainingJob:
         """The task by name or reference."""
         return TaskJob(
             base=self.base,
@@ -227,6 +227,7 @@ class TrainedTask(Trained):
             reference=self.references[0] if self.own else None,
             options=self.options,
             metrics=tuple(goal.metric for goal in goals),
+            bounded=tuple(bound.metric for bound in bounds),
         )
 
     def files(self, space: Space) -> set[Path]:
@@ -291,7 +292,7 @@ class TrainedLoop(Trained):
         del path
         return None
 
-    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner) -> None:
+    def check(self, space: Space, goals: Sequence[Goal], pruner: Pruner, bounds: Sequence[Goal] = ()) -> None:
         """No parameter may stand where base has a section, or below one of its values."""
         from hpo.training import TrackedConfig
 
@@ -300,11 +301,12 @@ class TrainedLoop(Trained):
                 TrackedConfig(self.base, params)
             except UserError as error:
                 raise UserError(f"space.{path}: does not fit base: {error}") from None
+        del bounds  # its reports are its own
         pruner.check(steps_are_epochs=False, objectives=len(goals))
 
-    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal]) -> TrainingJob:
+    def job(self, plugins: tuple[Reference, ...], goals: Sequence[Goal], bounds: Sequence[Goal] = ()) -> TrainingJob:
         """The user's function."""
-        del goals
+        del goals, bounds
         return OwnLoopJob(self.base, str(self.folder), plugins, self.references[0])
 
     def max_resource(self, space: Space) -> int | None:

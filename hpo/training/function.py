@@ -79,12 +79,13 @@ class TaskJob(TrainingJob):
     reference: Reference | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
+    bounded: tuple[str, ...] = ()
 
     def make(self) -> Task:
         """The task itself. Raises UserError for a function that raises or returns something else."""
         if self.reference is None:
             entry = tasks.parse({"name": self.name, **self.options}).placed(Path(self.folder))
-            return with_objectives(entry.make(), self.metrics)
+            return with_objectives(entry.make(), (*self.metrics, *self.bounded))
         function = load(here(self.reference, Path(self.folder)), "task", Path(self.folder))
         try:
             task = function(**self.options)
@@ -94,7 +95,7 @@ class TaskJob(TrainingJob):
             raise UserError(f"task: {self.reference} raised {type(error).__name__}: {error}") from error
         if not isinstance(task, Task):
             raise UserError(f"task: {self.reference} must return an hpo.Task, returned {type(task).__name__}")
-        return with_objectives(task, self.metrics)
+        return with_objectives(task, (*self.metrics, *self.bounded))
 
     def load(self, device: str) -> TrainingFunction:
         """The loop of `hpo.training.loop` on this task."""
@@ -115,9 +116,10 @@ class TaskJob(TrainingJob):
         from hpo.training.reported import metric_names
 
         reported = metric_names(task, private=True)  # whether every trial is was seen when the sweep was checked
-        for metric in self.metrics:
-            if metric not in reported:
-                raise unknown("objective.metric", "metric of this task", metric, reported)
+        for key, asked in (("objective.metric", self.metrics), ("constraints", self.bounded)):
+            for metric in asked:
+                if metric not in reported:
+                    raise unknown(key, "metric of this task", metric, reported)
         return check(TrainingConfig.for_task(task), self.base, "base")
 
 

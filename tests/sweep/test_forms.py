@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import hpo
 from hpo import yaml12
 from hpo.errors import UserError
-from hpo.runs import difference
 from hpo.space import Space
 from hpo.sweep import Budget, Sweep
+from hpo.sweep.difference import difference
 
 Build = Callable[..., Sweep]
 DIGITS = Path(__file__).parents[2] / "scripts" / "sweeps" / "digits.yaml"

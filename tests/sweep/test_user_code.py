@@ -15,8 +15,8 @@ import pytest
 
 import hpo
 from hpo.errors import UserError
-from hpo.runs import difference
 from hpo.sweep import Sweep
+from hpo.sweep.difference import difference
 from hpo.training import TrainingConfig, paths, with_paths
 from hpo.training.schedules import schedules
 

@@ -74,7 +74,7 @@ KEYS = {
         sweep("checkpoints: {num_to_keep: 2}"),
         "checkpoints.num_to_keep: not a key of checkpoints; write keep",
     ),
-    "a key that comes later": (sweep("constraints: []"), "unknown key 'constraints'; (allowed: base, budget, "),
+    "a key that comes later": (sweep("replicates: 3"), "unknown key 'replicates'; (allowed: base, budget, "),
     "a repeated key": (sweep("seed: 1", "seed: 2"), "sweep.yaml, line 7: seed: this key stands here twice; keep one"),
     "repeated as dotted": (sweep("budget.trials: 5"), "budget.trials: given twice; keep one"),
     "repeated in space": (

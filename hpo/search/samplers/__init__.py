@@ -36,6 +36,8 @@ class Sampler(Entry):
     """False where choices are drawn at random."""
     spreads: ClassVar[bool] = False
     """It goes evenly through all choices and learns nothing, so that `zero` needs its switches kept out of it."""
+    honours_constraints: ClassVar[bool] = False
+    """Suggestions keep to where trials met the study's constraints."""
     forget: ClassVar[tuple[str, ...]] = ()
     """Attributes of Optuna's sampler that carry memory between asks and that a restart would not have."""
 
@@ -65,8 +67,11 @@ class Sampler(Entry):
             made = with_zeros(self.make(seed, stored), zeros)
         return SeededSampler(made, seed, self.forget, alone)
 
-    def caveat(self, space: Space) -> str | None:
-        """One sentence when this sampler draws part of `space` at random, to be said once at launch; else None."""
+    def caveat(self, space: Space, constrained: bool = False) -> str | None:
+        """What this sampler does not do for `space`, or for constraints, to be said once at launch; None: nothing.
+
+        Such as drawing part of the space at random.
+        """
         describe = space.stored.describe()
         blind = [
             parameter.path
@@ -74,9 +79,12 @@ class Sampler(Entry):
             if (parameter.when and not self.learns_branches)
             or (isinstance(parameter.domain, Choice) and not self.learns_choices)
         ]
-        if not blind:
-            return None
-        return f"sampler {self.name} draws {len(blind)} of {len(describe)} parameters at random: {', '.join(blind)}"
+        said = []
+        if blind:
+            said.append(f"draws {len(blind)} of {len(describe)} parameters at random: {', '.join(blind)}")
+        if constrained and not self.honours_constraints:
+            said.append("suggests without a look at the constraints; they choose the best trial all the same")
+        return f"sampler {self.name} {'; it '.join(said)}" if said else None
 
     def limit(self, space: Space) -> int | None:  # noqa: ARG002 (for entries to use)
         """How many trials it has to give, None for no end."""

@@ -24,6 +24,7 @@ class GP(Sampler):
 
     learns_branches = False
     forget = ("_gprs_cache_list", "_constraints_gprs_cache_list")
+    honours_constraints = True
 
     n_startup_trials: int = Field(10, ge=0, description="random trials before the model is asked")
     deterministic_objective: bool = Field(False, description="the objective has no noise: pass through every value")

@@ -19,6 +19,7 @@ class NSGAII(Sampler):
     """Non-dominated sorting genetic algorithm II, for two or three objectives (Deb et al. 2002)."""
 
     learns_branches = False
+    honours_constraints = True
 
     population_size: int = Field(50, ge=2, description="trials in a generation; the first one is random")
     mutation_prob: float | None = Field(

@@ -19,6 +19,7 @@ class NSGAIII(Sampler):
     """Non-dominated sorting genetic algorithm III, for three or more objectives (Deb & Jain 2014)."""
 
     learns_branches = False
+    honours_constraints = True
 
     population_size: int = Field(50, ge=2, description="trials in a generation; the first one is random")
     mutation_prob: float | None = Field(

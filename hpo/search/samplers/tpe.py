@@ -26,6 +26,8 @@ class TPE(Sampler):
     what keeps many trials in flight apart.
     """
 
+    honours_constraints = True
+
     n_startup_trials: int = Field(10, ge=0, description="random trials before the model is asked")
     n_ei_candidates: int = Field(24, ge=1, description="candidates drawn from the good density for each suggestion")
     multivariate: bool = Field(True, description="model parameters jointly instead of one by one")
