@@ -56,6 +56,7 @@ def test_every_regularizer(name: str) -> None:
         {"loss.name": "focal", "loss.class_weights": "balanced"},
         {"schedule.name": "reduce_on_plateau", "schedule.patience": 1},
         {"regularization.sam": 0.1, "regularization.dropout": 0.3, "regularization.gradient_clipping": 0.5},
+        {"augmentation.flip": 0.5, "augmentation.crop": 1},
         {"precision": "bfloat16"},
     ],
     ids=str,
