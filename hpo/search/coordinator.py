@@ -108,9 +108,9 @@ class Coordinator:
             return refusal(news)
         with self._watch.busy(), self._live.batch():
             self._note_round(slot, news)
-            verdicts: dict[int, Verdict] = {}
-            for index in sorted(range(len(news)), key=lambda i: news[i].number):
-                verdicts[index] = self._hear(slot, news[index])
+            by_number = sorted(range(len(news)), key=lambda i: news[i].number)
+            verdicts = {index: self._hear(slot, news[index]) for index in by_number}
+            measured = self._live.speeds.hear(news)
             if holds is not None:
                 for one in [one for one in self._of(slot) if one.number not in holds]:
                     self._lose(one, Lost("process", "its slot lost it without a word"))
@@ -123,7 +123,7 @@ class Coordinator:
         share = self._allotment.share(self._allotment.slots(self._live_slots), self._counted())
         wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
         ahead = self._bulletin.ahead(self._watch.run_seconds, self._counted(), self._watch.left)
-        return Answer(told, assignments, wait, over, drop=drop, share=share, ahead=ahead)
+        return Answer(told, assignments, wait, over, drop=drop, share=share, ahead=ahead, measured=measured)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
         """Fence a slot and put its trials back; their numbers. A trial whose own process keeps dying is FAIL."""

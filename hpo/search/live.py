@@ -26,6 +26,7 @@ from hpo.search.open_trial import OpenTrial, count, said_before, trial_end
 from hpo.search.plan import SearchPlan
 from hpo.search.samplers import seeded
 from hpo.search.seeds import trial_seed
+from hpo.search.speeds import Speeds
 from hpo.search.states import FINAL, Event, State, TrialStatus, advance
 
 _ENQUEUED = "fixed_params"  # Optuna's own mark of a trial that somebody enqueued
@@ -61,7 +62,7 @@ class LiveStudy:
     flush: makes everything written so far durable. log_path: names the log file of a trial by its number.
     batch: a block whose writes are committed together when it ends. record: keeps what a trial (by its id) reports at
     a step besides the objective. note: notes what the run did: kind, sentence, trial's number. Both go with the next
-    flush.
+    flush. speeds: what slots measured.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class LiveStudy:
         batch: Callable[[], AbstractContextManager[None]] = nullcontext,
         record: Callable[[int, int, Mapping[str, float]], None] = _no_record,
         note: Callable[[str, str, int | None], None] = _no_note,
+        speeds: Speeds | None = None,
     ) -> None:
         self._plan = plan
         self._log_path = log_path
@@ -87,6 +89,7 @@ class LiveStudy:
         self.counts: Counter[State] = Counter()
         self.best: TrialEnd | None = None
         self.keeping = Keeping(plan.keep, plan.objectives[0])
+        self.speeds = speeds or Speeds()
         self._stopped = False
         self._alone: set[int] = set()  # numbers of WAITING trials
         self._points: set[frozenset[tuple[str, str]]] = set()

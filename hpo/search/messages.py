@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from hpo.search.states import State
@@ -109,7 +110,34 @@ class Remark:
     attempt: int = 0
 
 
-News = Report | Saving | Finished | Crashed | Released | Returned | Remark | Checkpointed
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was measured under a key? The answer has it, where somebody did; `number` as of a Remark."""
+
+    key: str
+    number: int = -1
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a slot measured: steps a second of a single trial, and of all members of a pack together.
+
+    key: text that is the same where the same would be measured. members: of the pack, at most. most: how many fit in
+    memory, None where no pack ran out of it. measured: an aware moment. `number` as of a Remark.
+    """
+
+    key: str
+    solo: float
+    pack: float
+    members: int
+    most: int | None
+    measured: datetime
+    number: int = -1
+    attempt: int = 0
+
+
+News = Report | Saving | Finished | Crashed | Released | Returned | Remark | Checkpointed | Asked | Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +187,7 @@ class Answer:
     there is nothing to train now. over: the slot ends. refused: nothing of what it told was believed. drop: trials
     whose checkpoints are to be deleted now. share: how many trials the slot may hold. ahead: seconds for which the run
     will go on, at the pace of the trials that ended; 0 where that is not known.
+    measured: what is known of the keys that were asked for.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -169,6 +198,7 @@ class Answer:
     drop: tuple[int, ...] = ()
     share: int = 1
     ahead: float = 0.0
+    measured: tuple[Measured, ...] = ()
 
 
 def refusal(news: Sequence[News]) -> Answer:

@@ -7,6 +7,7 @@ from hpo.storage.own.events import EventRecord
 from hpo.storage.own.exports import ExportRecord
 from hpo.storage.own.leases import Lease, LeaseState
 from hpo.storage.own.runs import Holder, RunFacts, RunRecord
+from hpo.storage.own.speeds import PackSpeed
 from hpo.storage.own.sweeps import SweepRecord
 from hpo.storage.place import resolve
 from hpo.storage.records import StudyRecords
@@ -21,6 +22,7 @@ __all__ = [
     "Holder",
     "Lease",
     "LeaseState",
+    "PackSpeed",
     "RunFacts",
     "RunRecord",
     "StorageLost",

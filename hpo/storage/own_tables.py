@@ -82,11 +82,18 @@ class OwnTables:
         except sa.exc.DBAPIError as error:
             raise explain(error, self.place) from error
 
-    def write(self, do: Callable[[sa.Connection, bool], R], *, durable: bool = True, checked: bool = True) -> R:
+    def write(
+        self,
+        do: Callable[[sa.Connection, bool], R],
+        *,
+        durable: bool = True,
+        checked: bool = True,
+        patience: float | None = None,
+    ) -> R:
         """What `do` gives, once its changes are committed. A transaction that fails for a passing reason is done anew.
 
         do: called with the connection and whether an earlier attempt may have been committed after all.
-        checked: False for what looks at the lease by itself.
+        checked: False for what looks at the lease by itself. patience: for this write, where not as for all.
         Raises StorageLost when the database stays away, and Fenced.
         """
         self.prepare()
@@ -102,7 +109,7 @@ class OwnTables:
                         leases.check(connection, self._lease)
                     return do(connection, retried)
 
-            return tried_anew(self.place, self._patience, attempt)
+            return tried_anew(self.place, self._patience if patience is None else patience, attempt)
 
     def report_metrics(self, trial_id: int, step: int, reported: Mapping[str, float], now: datetime) -> None:
         """What a trial reports besides the objective, in a transaction of its own.

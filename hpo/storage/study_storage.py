@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -13,15 +14,24 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
+from hpo import __version__
 from hpo.errors import NotFound, Refused, UserError
 from hpo.storage.batched import BatchedStorage
 from hpo.storage.optuna_schema import look_into, prepare_database
+from hpo.storage.own import speeds
 from hpo.storage.own.events import event_row
 from hpo.storage.own.leases import Lease
+from hpo.storage.own.speeds import PackSpeed
 from hpo.storage.own_tables import OwnTables
 from hpo.storage.place import Place, check_place, read_url
 from hpo.storage.records import StudyRecords
+from hpo.storage.refusals import Fenced, StorageLost
 from hpo.storage.tables import KNOWN_SCHEMAS
+
+SPEEDS_HOLD = timedelta(days=90)  # drivers and libraries change, and keys do not know of all of it
+_SERIES = ".".join(__version__.split(".")[:2])  # a later hpo packs otherwise
+_SECOND = 1.0  # of patience, for what is nice to have
+log = logging.getLogger("hpo.storage")
 
 
 def open_storage(url: str, lease: Lease | None = None) -> StudyStorage:
@@ -143,6 +153,32 @@ class StudyStorage:
             storage.log_event(row)
         else:
             self._own.log_event(row)
+
+    def pack_speed(self, key: str) -> PackSpeed | None:
+        """What was measured last under a key, by a run of any study here.
+
+        None where there is nothing, or nothing that still holds (another hpo, too long ago), and where the database
+        does not answer: to measure again costs less than to wait. Creates nothing.
+        """
+        since = datetime.now(UTC) - SPEEDS_HOLD
+        with suppress(UserError):
+            return self._own.read(lambda connection: speeds.find(connection, key, _SERIES, since), None)
+        return None
+
+    def keep_pack_speed(self, speed: PackSpeed) -> None:
+        """Keep what was measured in the place of what was known, committed on return.
+
+        A database that does not take it is not waited for. Raises Fenced, and ValueError for a key of more than 512
+        characters.
+        """
+        try:
+            self._own.write(
+                lambda connection, _: speeds.write(connection, speed, _SERIES), durable=False, patience=_SECOND
+            )
+        except Fenced:
+            raise
+        except StorageLost:
+            log.debug("not kept in %s: %s", self._place, speed)
 
     def delete_study(self, name: str) -> None:
         """Remove a study with all its trials and own rows. Raises NotFound when there is none."""

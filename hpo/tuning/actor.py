@@ -20,6 +20,7 @@ from hpo.search.coordinator import Coordinator
 from hpo.search.live import LiveStudy
 from hpo.search.messages import ENDED, Answer, Lost, News, Snapshot, refusal
 from hpo.search.plan import SearchPlan
+from hpo.search.speeds import Speeds
 from hpo.storage import Fenced
 from hpo.tuning.files import TrialFiles
 from hpo.tuning.line import Start
@@ -80,7 +81,9 @@ class CoordinatorActor:
         opened = self._opened = source.open()
         for kind, text in beginning.events:
             opened.log(kind, text, None)
-        live = LiveStudy(opened.study, plan, opened.flush, files.log_text, opened.batch, opened.record, opened.log)
+        speeds = Speeds(opened.recall, opened.keep)
+        writing = opened.flush, files.log_text, opened.batch, opened.record, opened.log
+        live = LiveStudy(opened.study, plan, *writing, speeds)
         left = "its run ended"
         if beginning.death is not None:
             left = f"the coordinator: {beginning.death}"

@@ -14,12 +14,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from hpo.encryption import Locked
-from hpo.search.messages import Answer, Assignment, Crashed, News, Released, Remark, Report, Returned, Saving
+from hpo.search.messages import (
+    Answer,
+    Asked,
+    Assignment,
+    Crashed,
+    Measured,
+    News,
+    Released,
+    Remark,
+    Report,
+    Returned,
+    Saving,
+)
 from hpo.training import Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
 from hpo.training.function import Packing
 from hpo.training.shape import Shape, Unpackable
-from hpo.tuning.rows import fixed_rows, rows_that_pay
+from hpo.tuning.rows import RowsThatPay, fixed_rows
 from hpo.tuning.trainer import Told, Trainer, finished, one_line
 from hpo.tuning.trial_log import pack_log, trial_log
 
@@ -71,7 +83,8 @@ class Packs:
 
     def __init__(self, trainer: Trainer, packing: Packing, rows: int | Literal["auto"]) -> None:
         self._trainer, self._packing = trainer, packing
-        self._rows_for = rows_that_pay(self.note) if rows == "auto" else fixed_rows(rows)
+        self._auto = RowsThatPay(self._ask, self._tell, self.note) if rows == "auto" else None
+        self._rows_for = self._auto or fixed_rows(int(rows))
         self._packs: dict[Shape, Pack] = {}
         self._rows: list[_Row] = []
         self._most: int | None = None  # trials at once; not known before the first one has shown its shape
@@ -124,6 +137,8 @@ class Packs:
         gc.collect()
         if by_memory:
             _give_memory_back()
+            if self._auto is not None:
+                self._auto.did_not_fit(rows[0].shape, self._halved)
 
     def _save(self, rows: Collection[_Row]) -> None:
         """Save members, after one exchange that makes durable what all of them rest on."""
@@ -259,6 +274,12 @@ class Packs:
         self._packs[shape] = pack
         sys.stdout.write(_IN_A_PACK)  # into the trial's log
         return row
+
+    def _ask(self, key: str) -> Measured | None:
+        return next(iter(self._trainer.exchange(0, Asked(key)).measured), None)
+
+    def _tell(self, measured: Measured) -> None:
+        self._trainer.news.append(measured)
 
     def note(self, text: str) -> None:
         """A line for the log of the run; it goes with the next exchange."""

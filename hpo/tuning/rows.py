@@ -1,4 +1,7 @@
-"""How many trials of one shape train at once: as many as the user says, or as many as pay, by a short measurement."""
+"""How many trials of one shape train at once: as many as the user says, or as many as pay, by a short measurement.
+
+What was measured is remembered in SQL, by whoever asks and tells for this process.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from hpo.search.messages import Measured
 from hpo.training import Trial, Verdict
 from hpo.training.function import Packing
 from hpo.training.shape import Shape
+from hpo.tuning.speed_key import speed_key
 
 if TYPE_CHECKING:
     from hpo.tasks import Task
@@ -46,39 +52,85 @@ def fixed_rows(rows: int) -> RowsFor:
     return rows_for
 
 
-def rows_that_pay(note: Callable[[str], None]) -> RowsFor:
-    """Measures each shape once in this process, for a fraction of a second: the solo loop against a pack.
+class RowsThatPay:
+    """Finds it out once in this process for each shape: from what is remembered, or by measuring for a moment.
 
-    note: told in one line what was found.
+    ask: what was measured under a key before. tell: told what is measured now. note: told in one line what was found.
     """
-    known: dict[Shape, int] = {}
 
-    def rows_for(packing: Packing, config: TrainingConfig, share: int) -> int:
+    def __init__(
+        self,
+        ask: Callable[[str], Measured | None],
+        tell: Callable[[Measured], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._ask, self._tell, self._note = ask, tell, note
+        self._rows: dict[Shape, int] = {}
+        self._figures: dict[Shape, Measured] = {}
+        self._measurements = 0
+
+    def __call__(self, packing: Packing, config: TrainingConfig, share: int) -> int:
+        """See RowsFor."""
         shape = packing.shape(config)
-        if shape not in known:
+        if shape not in self._rows:
             if share < FEWEST:
                 return 1  # and not for ever: the share may grow
-            last = next(reversed(known.values()), None)
-            measured_enough = last is not None and len(known) >= SHAPES
-            known[shape] = last if last and measured_enough else _measure(packing, config, min(share, MOST), note)
-        return known[shape]
+            self._rows[shape] = self._find_out(packing, config, min(share, MOST))
+        return self._rows[shape]
 
-    return rows_for
+    def did_not_fit(self, shape: Shape, most: int) -> None:
+        """A pack ran out of memory, and goes on with `most` trials: those that come after begin there."""
+        figures = self._figures.get(shape)
+        if figures is not None:
+            self._figures[shape] = replace(figures, most=most)
+            self._tell(self._figures[shape])
 
+    def _find_out(self, packing: Packing, config: TrainingConfig, rows: int) -> int:
+        try:
+            key = speed_key(packing, config)
+        except Exception as error:
+            return self._failed(error)
+        figures = self._ask(key)
+        if figures is not None and _still_tells(figures, rows):
+            how = f"measured on {figures.measured:%Y-%m-%d}"
+        elif self._measurements >= SHAPES:
+            return next(reversed(self._rows.values()))
+        else:
+            self._measurements += 1
+            began = time.perf_counter()
+            try:
+                solo, pack = speeds(packing, config, rows)
+            except Exception as error:
+                return self._failed(error)
+            how = f"measured in {time.perf_counter() - began:.2f} s"
+            most = None if figures is None else figures.most
+            figures = Measured(key, solo, pack, rows, most, datetime.now(UTC))
+            self._tell(figures)
+        self._figures[packing.shape(config)] = figures
+        self._note(_in_words(figures, how))
+        return min(figures.most or MOST, MOST) if _pays(figures) else 1
 
-def _measure(packing: Packing, config: TrainingConfig, rows: int, note: Callable[[str], None]) -> int:
-    began = time.perf_counter()
-    try:
-        solo, pack = speeds(packing, config, rows)
-    except Exception as error:  # it would raise as well where the trial itself is trained, and there it counts
-        note(f"packs were not measured ({type(error).__name__}: {error}); each trial trains by itself")
+    def _failed(self, error: Exception) -> int:
+        """It would raise as well where the trial itself is trained, and there it counts."""
+        self._note(f"packs were not measured ({type(error).__name__}: {error}); each trial trains by itself")
         return 1
-    pays = pack > GAIN * solo
-    packed = f"{pack:.0f} in a pack of at most {rows}" if pack else "too slow a step to gain from a pack"
-    seconds = time.perf_counter() - began
-    how = "training in packs" if pays else "training one by one"
-    note(f"{how}: {solo:.0f} steps/s alone, {packed} (measured in {seconds:.2f} s)")
-    return MOST if pays else 1
+
+
+def _pays(figures: Measured) -> bool:
+    return figures.pack > GAIN * figures.solo
+
+
+def _still_tells(figures: Measured, rows: int) -> bool:
+    """Whether a pack of `rows` need not be measured: what a small one did not gain, a larger one may."""
+    return _pays(figures) or not figures.pack or rows <= figures.members
+
+
+def _in_words(figures: Measured, how: str) -> str:
+    pack, members = figures.pack, figures.members
+    packed = f"{pack:.0f} in a pack of at most {members}" if pack else "too slow a step to gain from a pack"
+    fits = "" if figures.most is None else f", of which {figures.most} fit in memory"
+    chosen = "training in packs" if _pays(figures) else "training one by one"
+    return f"{chosen}: {figures.solo:.0f} steps/s alone, {packed}{fits} ({how})"
 
 
 def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, float]:

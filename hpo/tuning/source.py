@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from hpo.search.messages import Measured
+
 if TYPE_CHECKING:
     import optuna
 
@@ -31,6 +33,12 @@ class OpenStudy(Protocol):
 
     def log(self, kind: str, text: str, trial: int | None) -> None:
         """Note what the run did; written with the next flush. trial: a number."""
+
+    def recall(self, key: str) -> Measured | None:
+        """What a run of any study measured under a key, where it still holds."""
+
+    def keep(self, measured: Measured) -> None:
+        """Remember it for all studies in the same database."""
 
     def close(self) -> None:
         """Write what is left and let go."""
@@ -88,6 +96,16 @@ class _OpenSqlStudy:
     def log(self, kind: str, text: str, trial: int | None) -> None:
         if self._held:
             self._storage.log_event(kind, text, trial)
+
+    def recall(self, key: str) -> Measured | None:
+        found = self._storage.pack_speed(key)
+        return None if found is None else Measured(**vars(found))
+
+    def keep(self, measured: Measured) -> None:
+        from hpo.storage import PackSpeed
+
+        fields = ("key", "solo", "pack", "members", "most", "measured")
+        self._storage.keep_pack_speed(PackSpeed(**{name: getattr(measured, name) for name in fields}))
 
     def close(self) -> None:
         self._storage.close()

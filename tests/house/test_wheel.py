@@ -40,4 +40,4 @@ print(migrations.upgrade(read_url("sqlite:///{folder}/new.db")))
 """
     environment = {**os.environ, "PYTHONPATH": str(folder / "installed")}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, env=environment)
-    assert done.stdout == "0001\n", done.stderr
+    assert done.stdout == "0002\n", done.stderr

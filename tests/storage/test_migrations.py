@@ -16,17 +16,17 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.errors import UserError
-from hpo.storage import migrations, open_storage, resolve
+from hpo.storage import PackSpeed, migrations, open_storage, resolve
 from hpo.storage.own.base import Base
 from hpo.storage.own_tables import OwnTables
 from hpo.storage.place import Place, read_url
 from hpo.testing.storage import plain_storage
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SECOND = """
+THIRD = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 
 def upgrade():
     op.add_column("hpo_events", sa.Column("colour", sa.String(10), nullable=True))
@@ -68,7 +68,7 @@ def next_hpo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
     """When called, what follows is a later hpo, which has one revision more."""
     folder = tmp_path / "migrations"
     shutil.copytree(migrations.HERE, folder)
-    (folder / "versions" / "r0002_colours.py").write_text(SECOND)
+    (folder / "versions" / "r0003_colours.py").write_text(THIRD)
     return lambda: monkeypatch.setattr(migrations, "HERE", folder)
 
 
@@ -146,10 +146,33 @@ def test_optunas_own_upgrade_works_beside_ours(new_url: str, place: Place) -> No
     assert (migrations.current(place), migrations.check(place)) == (migrations.head(), [])
 
 
+def test_tables_from_before_speeds_were_remembered(
+    new_url: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "first"
+    shutil.copytree(migrations.HERE, folder)
+    (folder / "versions" / "r0002_pack_speeds.py").unlink()
+    with monkeypatch.context() as first_hpo:
+        first_hpo.setattr(migrations, "HERE", folder)
+        assert migrations.upgrade(place) == "0001"
+        with open_storage(new_url) as storage:
+            storage.records("a").log_event("launched", "kept", NOW)
+    assert "hpo_pack_speeds" not in _schema(new_url, ours=True)
+    with open_storage(new_url) as storage:
+        assert storage.pack_speed("key") is None
+        with pytest.raises(UserError, match=r"are of revision 0001, .*; run `hpo db upgrade` once"):
+            storage.records("a").events()
+    assert migrations.upgrade(place) == migrations.head()
+    assert migrations.check(place) == []
+    with open_storage(new_url) as storage:
+        assert [event.text for event in storage.records("a").events()] == ["kept"]
+        storage.keep_pack_speed(PackSpeed("key", 1.0, 2.0, 16, None, NOW))
+
+
 def test_tables_of_an_older_hpo(new_url: str, place: Place, next_hpo: Callable[[], None]) -> None:
     migrations.upgrade(place)
     next_hpo()
-    said = r"the tables of hpo in .* are of revision 0001, this hpo works with 0002; run `hpo db upgrade` once"
+    said = r"the tables of hpo in .* are of revision 0002, this hpo works with 0003; run `hpo db upgrade` once"
     with open_storage(new_url) as storage:
         with pytest.raises(UserError, match=said):
             storage.create_study("b", ["minimize"])
@@ -160,7 +183,7 @@ def test_tables_of_an_older_hpo(new_url: str, place: Place, next_hpo: Callable[[
         assert storage.study_names() == ["a"]
     with pytest.raises(UserError, match=said):
         migrations.check(place)
-    assert migrations.upgrade(place) == "0002"
+    assert migrations.upgrade(place) == "0003"
     assert "colour" in _schema(new_url, ours=True)["hpo_events"]
     with open_storage(new_url) as storage:
         storage.create_study("b", ["minimize"])
@@ -170,15 +193,15 @@ def test_tables_of_a_newer_hpo(
     new_url: str, place: Place, monkeypatch: pytest.MonkeyPatch, next_hpo: Callable[[], None]
 ) -> None:
     next_hpo()
-    assert migrations.upgrade(place) == "0002"
+    assert migrations.upgrade(place) == "0003"
     monkeypatch.undo()
-    said = r"were made by a newer hpo \(revision 0002, this one knows 0001\); pip install -U hpo"
+    said = r"were made by a newer hpo \(revision 0003, this one knows 0002\); pip install -U hpo"
     with open_storage(new_url) as storage, pytest.raises(UserError, match=said):
         storage.create_study("b", ["minimize"])
     for refused in (migrations.upgrade, migrations.check, lambda place: OwnTables(place).prepare()):
         with pytest.raises(UserError, match=said):
             refused(place)
-    assert migrations.current(place) == "0002"
+    assert migrations.current(place) == "0003"
 
 
 def _upgrade(url: str, barrier: multiprocessing.synchronize.Barrier, said: multiprocessing.Queue[str]) -> None:

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from hpo.errors import UserError
 from hpo.storage.dialects import dialect_of
 from hpo.storage.engine import explain, transaction, writing_engine
-from hpo.storage.own import events, exports, leases, metrics, runs, studies, sweeps
+from hpo.storage.own import events, exports, leases, metrics, runs, speeds, studies, sweeps
 from hpo.storage.own.base import Base
 from hpo.storage.place import Place
 
-PARTS = (studies, sweeps, runs, leases, metrics, exports, events)
+PARTS = (studies, sweeps, runs, leases, metrics, exports, events, speeds)
 """The modules whose tables these are."""
 
 _PREFIX = "hpo_"

@@ -97,5 +97,6 @@ def forget_deleted(connection: sa.Connection) -> None:
 def _delete(connection: sa.Connection, study: int) -> None:
     """SQLite enforces no foreign keys: nothing goes by itself."""
     for of_study in reversed(Base.metadata.sorted_tables):
-        column = of_study.c.id if of_study is table(StudyRow) else of_study.c.study
-        connection.execute(sa.delete(of_study).where(column == study))
+        column = of_study.c.id if of_study is table(StudyRow) else of_study.c.get("study")
+        if column is not None:  # else its rows are of no study
+            connection.execute(sa.delete(of_study).where(column == study))
