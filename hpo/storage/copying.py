@@ -35,7 +35,7 @@ def copy_studies(
     Each study is one transaction at the target: it is there whole, or not at all. All are read in one state of the
     source, which is not changed. What a study has are its directions, attributes, trials (number, state, moments,
     parameters, values, curves, attributes) and own rows (specs, runs, metrics, exports, events). Optuna's heartbeats,
-    row ids and checkpoints stay behind.
+    row ids and checkpoints stay behind, and what was measured of packs, which is no study's.
 
     Raises NotFound for a missing source or study; Refused for a name that the target has, and for a study that is held
     by a run, dead or alive, unless `running`; UserError for a database that cannot be used, and for a value that the
