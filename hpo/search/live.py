@@ -78,10 +78,8 @@ class LiveStudy:
     ) -> None:
         self._plan = plan
         self._log_path = log_path
-        self._record = record
-        self._note = note
-        self.flush = flush
-        self.batch = batch
+        self._record, self._note = record, note
+        self.flush, self.batch = flush, batch
         study.sampler = seeded(plan.sampler.build(plan.seed, plan.space), plan.seed)
         study.pruner = plan.pruner.build(plan.max_resource)
         self.study = study
