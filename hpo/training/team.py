@@ -151,8 +151,8 @@ class Together:
             raise Apart(_late(error) if waited else None) from error
         for rank, (reason, agreed) in enumerate(told):
             if agreed != told[0][1]:
-                calls = f"{told[0][1]} reports by worker 0, {agreed} by worker {rank}"
-                raise Apart(f"trial.report must be called on every worker alike, found {calls}", retryable=False)
+                found = f"worker {rank} reported {'less' if agreed < told[0][1] else 'more'} often than worker 0"
+                raise Apart(f"trial.report must be called on every worker alike, {found}", retryable=False)
             if reason is not None and error is None and self.rank == 0:
                 raise TeamError(f"worker {rank}: {reason}")
 
