@@ -39,6 +39,7 @@ BREAK_EVEN = 60.0
 GAIN = 1.15  # how much faster the machine code must be
 NEAR = 1e-3  # relative to the largest number of a tensor: the compiler orders sums differently
 _TURNS = 3
+_begun: list[subprocess.Popen[bytes]] = []  # of this process, until they have ended
 
 
 class Compilation:
@@ -78,13 +79,14 @@ class Compilation:
         with suppress(OSError):  # a full or read-only cache: the pack trains on as it does
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             task = self._file.with_suffix(f".{os.getpid()}.step")
+            for node in self._step.graph.nodes:
+                node.type = None  # an annotation's text, which cannot be read again
+            self._step.recompile()
             torch.save((self._step, self._like, self._threads), task)
-            subprocess.Popen(
-                [sys.executable, "-m", __name__, str(task)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            _begun[:] = [other for other in _begun if other.poll() is None]
+            command = [sys.executable, "-m", __name__, str(task)]
+            null = subprocess.DEVNULL
+            _begun.append(subprocess.Popen(command, stdin=null, stdout=null, stderr=null))
 
     def take(self, given: Sequence[Tensor]) -> Flat | None:
         """The machine code once it is there, computes the same and is faster, tried on `given`; else None."""
@@ -142,27 +144,30 @@ def compile_step(task: Path) -> None:
             return
         if made.exists() or _gave_up(made).exists():
             return
-        import_module("torch._higher_order_ops.triton_kernel_wrap")  # where unpickling looks
-        from torch._inductor import aoti_compile_and_package
-
         drop_unused(made.parent)
-        step, like, threads = torch.load(task, weights_only=False)
-        torch.set_num_threads(threads)
-        given = tuple(
-            torch.empty_strided(shape, stride, dtype=dtype, device=device).zero_()
-            for shape, stride, dtype, device in like
-        )
-        draft = made.with_suffix(f".{os.getpid()}.pt2")
         try:
-            with torch.no_grad():
-                exported = torch.export.export(step, given)
-                aoti_compile_and_package(exported, package_path=str(draft))
-            draft.replace(made)
+            _make(task, made)
         except Exception as error:  # found out once
             _gave_up(made).write_text(f"{type(error).__name__}: {error}\n")
             raise
-        finally:
-            draft.unlink(missing_ok=True)
+
+
+def _make(task: Path, made: Path) -> None:
+    import_module("torch._higher_order_ops.triton_kernel_wrap")  # where unpickling looks
+    from torch._inductor import aoti_compile_and_package
+
+    step, like, threads = torch.load(task, weights_only=False)
+    torch.set_num_threads(threads)
+    given = tuple(
+        torch.empty_strided(shape, stride, dtype=dtype, device=device).zero_() for shape, stride, dtype, device in like
+    )
+    draft = made.with_suffix(f".{os.getpid()}.pt2")
+    try:
+        with torch.no_grad():
+            aoti_compile_and_package(torch.export.export(step, given), package_path=str(draft))
+        draft.replace(made)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _gave_up(made: Path) -> Path:

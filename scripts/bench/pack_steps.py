@@ -36,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn": {"model": {"name": "cnn"}},
 }
 REGULARIZED = {"schedule": "cosine", "regularization": {"dropout": 0.2, "label_smoothing": 0.1}}
+PATIENCE = 120.0  # seconds for compiling a step
 NO_CACHE = tempfile.mkdtemp(prefix="hpo-bench-")  # where what was compiled ahead is not found
 Turn = Callable[[], int]
 """Trains something; how many member-steps."""
@@ -71,10 +72,13 @@ def packed(task: Task, model: str, members: int, device: str, how: str) -> Turn:
     pack.ahead = math.inf if how == "ahead" else 0.0
 
     cache = os.environ.get("HPO_CACHE", "") if how == "ahead" else NO_CACHE
+    until = math.inf
 
     def turn() -> int:
+        nonlocal until
         os.environ["HPO_CACHE"] = cache
-        while how == "ahead" and members not in pack.compiled:
+        until = min(until, time.monotonic() + PATIENCE)  # where it is no faster there is nothing to wait for
+        while how == "ahead" and members not in pack.compiled and time.monotonic() < until:
             pack.epoch()
         for _ in range(2):
             pack.epoch()
