@@ -40,8 +40,15 @@ def written(step: Callable[..., list[Tensor]], given: Sequence[Tensor] = GIVEN) 
 
 
 def many_passes(x: Tensor, factor: Tensor) -> list[Tensor]:
-    for _ in range(12):
-        x = (x * factor).sin() + 1
+    """Little arithmetic for much memory: as one loop it is far faster."""
+    for _ in range(20):
+        x = x * factor * 0.25 + 1
+    return [x]
+
+
+def other_passes(x: Tensor, factor: Tensor) -> list[Tensor]:
+    for _ in range(20):
+        x = x * factor * 0.25 + 2
     return [x]
 
 
@@ -91,12 +98,12 @@ def test_a_pack_goes_on_compiled_and_the_next_one_at_once(steps: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_what_computes_something_else_or_is_no_faster_is_not_taken(steps: Path) -> None:
+def test_what_computes_something_else_is_not_taken(steps: Path) -> None:
     faster = written(many_passes)
     faster.begin()
     machine_code = wait_for(steps).read_bytes()
     assert faster.take(GIVEN) is not None
-    other = written(lambda x, factor: [(x * factor).cos().cos().cos().cos().cos().cos().cos()])
+    other = written(other_passes)
     other.begin()
     while len(made(steps)) < 2:
         time.sleep(0.1)
