@@ -1,0 +1,134 @@
+"""The tables and the chart of packs.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+import plotly.graph_objects as go
+from ends import reached
+
+from hpo.report.document import document, place
+from hpo.report.look import blank
+
+Run = dict[str, Any]
+"""A line of packs.py: the sweep, its side, rule and seed, and what it took."""
+B = "b ray tune, reuse"
+COLORS = ("#a3a9b5", "#c9a94b", "#d9534f", "#9cc2f0", "#3b7ddd", "#a8dcc6", "#35a273")
+
+
+def by_side(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each side, in order of their seeds."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run["side"], run["seed"])):
+        found.setdefault(run["side"], []).append(run)
+    return found
+
+
+def times_to_b(found: dict[str, list[Run]]) -> dict[str, list[float]]:
+    """Seconds until each run had a trial as good as the best of (b) with the same seed; inf where it never had."""
+    targets = {run["seed"]: run["best"] for run in found.get(B, [])}
+    return {
+        name: [reached([(at, value) for at, value in run["climb"]], targets[run["seed"]]) for run in runs]
+        for name, runs in found.items()
+        if all(run["seed"] in targets for run in runs)
+    }
+
+
+def table(runs: list[Run]) -> str:
+    """Medians of each side of one sweep, and how many times as much the others take as ours by their rule."""
+    found = by_side(runs)
+    first = runs[0]
+    to_b = times_to_b(found)
+    lines = [f"{setting(first)}, {len(found[first['side']])} runs of each side:", ""]
+    head = ["side", "seconds", "epochs trained", "member-steps a second", "time to b, s", "CPU s a trial"]
+    head += ["peak memory, GB", "best val_accuracy"]
+    lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for name, own in found.items():
+        cells = [
+            name,
+            f"{middle(own, lambda run: run['seconds']):.1f}",
+            f"{middle(own, lambda run: run['epochs_trained']):.0f}",
+            f"{middle(own, lambda run: run['steps'] / run['seconds']):.0f}",
+            seconds(median(to_b[name])) if name in to_b else "-",
+            f"{middle(own, lambda run: run['cpu_seconds'] / run['trials']):.2f}",
+            f"{middle(own, lambda run: run['peak_bytes'] / 1e9):.2f}",
+            f"{middle(own, lambda run: run['best']):.4f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *ratios(found, to_b)])
+
+
+def ratios(found: dict[str, list[Run]], to_b: dict[str, list[float]]) -> list[str]:
+    """A line for each side that ours, `pack: auto` under the same rule, stands beside: medians over the rounds."""
+    lines = []
+    for name, runs in found.items():
+        own = next((n for n, r in found.items() if n.startswith("e ") and r[0]["rule"] == runs[0]["rule"]), name)
+        if own == name:
+            continue
+        pairs = list(zip(*matched(runs, found[own]), strict=True))
+        if not pairs:
+            continue
+        figures = {
+            "seconds": median(a["seconds"] / b["seconds"] for a, b in pairs),
+            "seconds an epoch": median(
+                (a["seconds"] / a["epochs_trained"]) / (b["seconds"] / b["epochs_trained"]) for a, b in pairs
+            ),
+            "CPU seconds": median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs),
+            "peak memory": median(a["peak_bytes"] / b["peak_bytes"] for a, b in pairs),
+        }
+        if name in to_b and own in to_b:
+            at, ours = median(to_b[name]), median(to_b[own])
+            figures["time to b"] = at / ours if math.isfinite(at) and math.isfinite(ours) else math.nan
+        said = ", ".join(f"{value:.2f}x the {what}" for what, value in figures.items() if math.isfinite(value))
+        lines.append(f"{name}: {said} of {own}")
+    return lines
+
+
+def matched(one: list[Run], other: list[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of both sides that have the same seeds."""
+    seeds = {run["seed"] for run in one} & {run["seed"] for run in other}
+    return [run for run in one if run["seed"] in seeds], [run for run in other if run["seed"] in seeds]
+
+
+def middle(runs: list[Run], what: Callable[[Run], float]) -> float:
+    """The median of a figure."""
+    return median(what(run) for run in runs)
+
+
+def seconds(value: float) -> str:
+    """Seconds, where they are finite."""
+    return f"{value:.1f}" if math.isfinite(value) else "never"
+
+
+def setting(run: Run) -> str:
+    """The sweep of a run in words."""
+    words = f"{run['workload']}, {run['trials']} x {run['epochs']} epochs"
+    return words + ("" if run["prunes"] else ", no pruning") + (", cold" if run["cold"] else "")
+
+
+def chart(runs: list[Run]) -> str:
+    """A page that loads nothing: median seconds of each side, grouped by workload and size, on a logarithmic axis."""
+    figure = blank("", "seconds of the whole sweep", height=520)
+    groups = list(dict.fromkeys(setting(run) for run in runs))
+    for (name, own), color in zip(by_side(runs).items(), COLORS * 2, strict=False):
+        heights = {group: [run["seconds"] for run in own if setting(run) == group] for group in groups}
+        shown = [group for group in groups if heights[group]]
+        tops = [median(heights[group]) for group in shown]
+        figure.add_trace(
+            go.Bar(
+                name=name,
+                x=shown,
+                y=tops,
+                marker_color=color,
+                text=[f"{top:.1f}" for top in tops],
+                hovertemplate="%{x}<br>%{y:.1f} s",
+            )
+        )
+    figure.update_xaxes(categoryorder="array", categoryarray=groups)
+    figure.update_yaxes(type="log")
+    figure.update_layout(barmode="group")
+    title = "Sweeps with packs beside Ray Tune and Optuna"
+    return document(title, f"<h1>{title}</h1>", "", place("packs", figure), {"packs": figure})
