@@ -3,9 +3,9 @@
     python scripts/bench/peers.py null --trials 600     # nothing is trained: what scheduling costs
     python scripts/bench/peers.py sweep --trials 60     # a sweep with OptunaSearch and ASHA; stores nothing
 
-Each prints one line of JSON; what a sweep trains is in plain.py. Both use one Tune trial per configuration and keep Tune
-quiet; `reuse_actors=True` makes them quicker, `--fresh` leaves it out as Ray's examples do. Nothing of hpo is imported,
-so that nothing of hpo is measured. Plain Optuna is in plain_optuna.py.
+Each prints one line of JSON; what a sweep trains is in plain.py. Both use one Tune trial per configuration and keep
+Tune quiet; `reuse_actors=True` makes them quicker, `--fresh` leaves it out as Ray's examples do. Nothing of hpo is
+imported, so that nothing of hpo is measured. Plain Optuna is in plain_optuna.py.
 """
 
 from __future__ import annotations
