@@ -69,6 +69,7 @@ def launch(
     url, origin = choose_storage(storage, sweep.storage)
     with open_storage(url) as opened_storage:
         say(f"study {sweep.name!r} in {opened_storage.place} ({origin})")
+        opened_storage.check()
         exists, after = opened_storage.exists(sweep.name), None
         if exists:
             records = opened_storage.records(sweep.name)

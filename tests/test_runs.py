@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,17 @@ def test_a_storage_that_cannot_be_used_is_refused_before_anything_starts(
     with pytest.raises(UserError, match=sentence.format(folder=tmp_path)):
         hpo.launch(sweep(tmp_path), storage=place.format(folder=tmp_path), say=lambda text: None)
     assert [path.name for path in tmp_path.iterdir()] == ["code.py"]
+
+
+@pytest.mark.parametrize("name", ["loop", "another"])
+def test_tables_of_an_older_hpo_are_refused_before_anything_starts(tmp_path: Path, url: str, name: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "hpo.db")) as database, database:
+        database.execute("DROP TABLE hpo_pack_speeds")
+        database.execute("UPDATE hpo_alembic_version SET version_num = '0001'")
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"are of revision 0001, .*; run `hpo db upgrade` once"):
+        hpo.launch(sweep(tmp_path, name=name), storage=url, say=said.append)
+    assert [line for line in said if "Ray" in line] == []
 
 
 def test_the_study_keeps_its_spec_for_resume_without_storage_and_secrets(tmp_path: Path, url: str) -> None:

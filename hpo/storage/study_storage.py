@@ -108,6 +108,10 @@ class StudyStorage:
         except ValueError as error:  # a name or a value that the database could not hold
             raise UserError(f"storage: {error}") from None
 
+    def check(self) -> None:
+        """Raise UserError when the database cannot be read, or the own tables are of another revision."""
+        self._own.read(lambda _: None, None)
+
     def study_names(self) -> list[str]:
         """Names in order of creation; none for a database that does not exist, which stays so."""
         if self._optuna is not None:
