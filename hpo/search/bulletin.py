@@ -62,11 +62,17 @@ class Bulletin:
         if self._read_checked or item.attempt > 1:
             return None
         self._read_checked = True
-        conditional = self._plan.space.conditional() if item.unread else set()
+        if not item.unread:
+            return None
+        space = self._plan.space
+        conditional, used = space.conditional(), space.rests_on(space.ties.keys() - set(item.unread))
         fault = None
         for name in item.unread:
+            if name in used:  # by a tie that was read
+                continue
+            key = f"space.tie.{name}" if name in space.ties else f"space.{name}"
             if name in conditional or not self._plan.unread_ends:
-                self._warnings.append(f"space.{name}: trial {item.number} never read it")
+                self._warnings.append(f"{key}: trial {item.number} never read it")
             else:
-                fault = fault or f"space.{name}: the training function never read this parameter from its config"
+                fault = fault or f"{key}: the training function never read this parameter from its config"
         return fault

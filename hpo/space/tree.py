@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from hpo.errors import UserError, unknown
@@ -242,8 +242,18 @@ class Space(Mapping[str, Domain]):
         return {parameter.path: parameter.domain for parameter in self.describe()}
 
     def conditional(self) -> set[str]:
-        """The paths that live only in branches."""
-        return set(self.parameters()) - set(self._domains)
+        """The paths that live only in branches, and ties over such."""
+        found = set(self.parameters()) - set(self._domains)
+        for path, tie in self._ties.items():
+            found |= {path} if found & set(tie.paths) else set()
+        return found
+
+    def rests_on(self, paths: Collection[str]) -> set[str]:
+        """`paths`, and all that the ties among them follow from."""
+        found = set(paths)
+        for path, tie in reversed(list(self._ties.items())):
+            found |= set(tie.paths) if path in found else set()
+        return found
 
     def describe(self) -> list[Parameter]:
         """All parameters with the conditions under which they are searched, each choice before what it brings."""

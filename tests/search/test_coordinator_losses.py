@@ -252,7 +252,7 @@ BRANCHED = Space({"lr": Float(0.1, 1.0), "kind": Choice({"deep": {"depth": Int(1
 
 
 def unread_sweep(**changes: Any) -> Sweep:
-    return Sweep(plan(space=BRANCHED, **{"unread_ends": True, **changes}))
+    return Sweep(plan(**{"space": BRANCHED, "unread_ends": True, **changes}))
 
 
 def test_a_parameter_that_is_never_read_ends_the_sweep_with_its_name() -> None:
@@ -271,6 +271,26 @@ def test_one_inside_a_branch_is_warned_about() -> None:
     snapshot = sweep.coordinator.snapshot()
     assert (snapshot.failure, snapshot.warnings) == (None, ("space.depth: trial 0 never read it",))
     assert sweep.coordinator.snapshot().warnings == ()
+
+
+def test_what_only_a_tie_reads_is_read() -> None:
+    tie = {"rate": "10 ** power", "momentum": "1 - rate"}
+    space = Space({"power": Float(-4, -1), "kind": Choice({"deep": {"depth": Int(1, 3)}})}, tie=tie)
+    sweep = unread_sweep(space=space)
+    sweep.complete(unread=("power", "rate"))
+    assert (sweep.coordinator.snapshot().failure, sweep.coordinator.snapshot().warnings) == (None, ())
+    sweep = unread_sweep(space=space)
+    sweep.complete(unread=("momentum",))
+    assert sweep.coordinator.snapshot().failure is not None
+    assert sweep.coordinator.snapshot().failure.startswith("space.tie.momentum: the training function never read")
+
+
+def test_a_tie_over_a_branch_is_warned_about() -> None:
+    sweep = unread_sweep(space=Space(BRANCHED, tie={"width": "2 * depth"}))
+    sweep.complete(unread=("depth", "width"))
+    warnings = ("space.depth: trial 0 never read it", "space.tie.width: trial 0 never read it")
+    snapshot = sweep.coordinator.snapshot()
+    assert (snapshot.failure, snapshot.warnings) == (None, warnings)
 
 
 def test_where_it_may_be_unread_it_is_warned_about() -> None:
