@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale
 
 from hpo.errors import UserError
 from hpo.report.look import ACCENT, NothingToShow, blank, number, text
-from hpo.report.reading import leaders, objectives, spec_of, value_of
+from hpo.report.reading import leaders, objectives, spec_of, value_of, why_no_winner
 from hpo.sweep.settings import settings_reader
 
 # finer than a screen shows; a schedule's shape does not depend on it
@@ -31,7 +31,7 @@ def plot_learning_rates(study: Study, best: int = 10) -> go.Figure:
         raise NothingToShow("The training function is the user's own, and so is its learning rate.")
     winners = leaders(study, best)
     if not winners:
-        raise NothingToShow("No trial has completed yet.")
+        raise NothingToShow(f"{why_no_winner(study)} yet.")
     first, settings = objectives(study)[0], settings_reader(spec)
     figure = blank("share of the training", "learning rate")
     figure.update_layout(legend_traceorder="reversed")  # drawn last to lie on top, read first

@@ -87,6 +87,12 @@ def leaders(study: Study, most: int) -> list[FrozenTrial]:
     return study.best_trials[:most]
 
 
+def why_no_winner(study: Study) -> str:
+    """Why there are no `leaders`, as the beginning of a sentence."""
+    done = any(t.values is not None and not feasible(t) for t in trials_of(study, TrialState.COMPLETE))
+    return "No trial meets the constraints" if done else "No trial has completed"
+
+
 def winner_by_class(study: Study) -> ByClass:
     """What the winner's network takes for what; NothingToShow without a single winner, or when it was not kept."""
     trial = _single_winner(study)

@@ -10,10 +10,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.report.look import number, span, text
-from hpo.report.reading import leaders, objectives, spec_of, trials_of
+from hpo.report.reading import leaders, objectives, spec_of, trials_of, why_no_winner
 from hpo.search import attributes
 from hpo.search.company import company
-from hpo.sweep.settings import settings_reader
+from hpo.sweep.settings import Settings, settings_reader
 
 _FAILURES_SHOWN = 200
 
@@ -56,8 +56,7 @@ def winner(study: Study) -> str:
         return _ranking(study, 50)
     best = leaders(study, 1)
     if not best:
-        why = "No trial meets the constraints" if trials_of(study, TrialState.COMPLETE) else "No trial has completed"
-        return f'<p class="empty">{why}, so there is no winner.</p>'
+        return _no_winner(study)
     trial = best[0]
     settings = settings_reader(spec_of(study))(trial.params)
     rows = [(name, _value(value)) for name, value in sorted(settings.items())]
@@ -76,7 +75,7 @@ def failures(study: Study) -> str:
     failed = trials_of(study, TrialState.FAIL)
     if not failed:
         return '<p class="empty">No trial failed.</p>'
-    rows = []
+    rows, settings = [], settings_reader(spec_of(study))
     for trial in failed[:_FAILURES_SHOWN]:
         reason = trial.user_attrs.get(attributes.REASON) or "no reason was recorded"
         last = max(trial.intermediate_values, default=None)
@@ -89,7 +88,7 @@ def failures(study: Study) -> str:
                 "" if last is None else str(last),
                 "" if taken is None else span(taken),
                 text(log),
-                _params(trial),
+                _params(trial, settings),
             ]
         )
     more = len(failed) - len(rows)
@@ -98,14 +97,14 @@ def failures(study: Study) -> str:
 
 
 def _ranking(study: Study, most: int) -> str:
-    named = objectives(study)
+    named, settings = objectives(study), settings_reader(spec_of(study))
     rows = [
-        [str(t.number), *(number(v) for v in t.values), _params(t)]
+        [str(t.number), *(number(v) for v in t.values), _params(t, settings)]
         for t in leaders(study, most)
         if t.values is not None
     ]
     if not rows:
-        return '<p class="empty">No trial has completed, so there is no winner.</p>'
+        return _no_winner(study)
     return _table(["trial", *(text(o.name) for o in named), "parameters"], rows)
 
 
@@ -120,8 +119,12 @@ def _tile(name: str, value: str, kind: str = "") -> str:
     return f'<div class="tile {kind}"><b>{text(value)}</b>{text(name)}</div>'
 
 
-def _params(trial: FrozenTrial) -> str:
-    pairs = (f"{name}={_value(value)}" for name, value in sorted(trial.params.items()))
+def _no_winner(study: Study) -> str:
+    return f'<p class="empty">{why_no_winner(study)}, so there is no winner.</p>'
+
+
+def _params(trial: FrozenTrial, settings: Settings) -> str:
+    pairs = (f"{name}={_value(value)}" for name, value in sorted(settings(trial.params).items()))
     return f"<code>{text(', '.join(pairs))}</code>"
 
 

@@ -83,6 +83,29 @@ def test_only_failed_trials(study, trial, page):
     assert "there is no winner" in html
 
 
+def test_no_trial_meets_the_constraints(study, trial, page):
+    two = {"objectives": [{"metric": "val_accuracy"}, {"metric": "size"}]}
+    for html in (
+        page(study(trial(0.5, constraints=[1.0]))),
+        page(study(trial([0.5, 1.0], constraints=[1.0]), directions=["maximize", "minimize"], spec=two)),
+    ):
+        assert "No trial meets the constraints, so there is no winner." in html
+        assert "No trial has completed" not in html
+
+
+def test_every_table_has_what_the_configuration_gets(study, trial, page):
+    spaces = {
+        "optimizer.momentum": {"type": "float", "low": 0.5, "high": 0.99, "scale": "one_minus_log"},
+        "regularization.mixup": {"type": "float", "low": 0.1, "high": 1.0, "zero": 0.5},
+        "tie": {"optimizer.dampening": "optimizer.momentum / 2"},
+    }
+    spec = {"task": "digits", "objective": {"metric": "val_accuracy"}, "space": spaces}
+    params = {"optimizer.momentum.one_minus": 0.25, "regularization.mixup.on": False}
+    html = page(study(trial(0.5, params=params), trial(None, FAIL, params=params), spec=spec))
+    assert html.count("optimizer.dampening=0.375, optimizer.momentum=0.75, regularization.mixup=0") == 2
+    assert "one_minus=" not in html
+
+
 def test_one_trial_without_reports(study, trial, page):
     html = page(study(trial(0.5, params={"optimizer.lr": 0.1})))
     assert drawn(html) == ["history", "rates", "slices0", "timeline"]
