@@ -92,14 +92,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _default(space: Space, base: Mapping[str, Any], absolute: bool) -> Drawn | None:
-    """The curve of the recommended values; None where what it rests on has none."""
-    if any(domain.default is None for path, domain in space.items() if path.startswith(("schedule.", "optimizer.lr"))):
-        return None
+    """The curve of the recommended values; None where something that it rests on has none."""
     with _quiet():
         study = optuna.create_study()
         study.enqueue_trial(space.defaults())
-        params = space.suggest(study.ask())
-    return _drawn(params, space, base, absolute, is_default=True)
+        drawn = _drawn(space.suggest(study.ask()), space, base, absolute, is_default=True)
+    searched = space.parameters()
+    rests = space.rests_on(drawn.settings) & searched.keys()
+    return None if any(searched[path].default is None for path in rests) else drawn
 
 
 def _drawn(

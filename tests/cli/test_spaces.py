@@ -142,3 +142,13 @@ def test_the_curves_are_those_of_the_space() -> None:
     assert linear.args[0]["yaxis2.type"] == "linear"
     shares = plot_preview("mine", Space({"schedule.name": shapes}), {"optimizer": {"lr": 0.5}}, samples=4)
     assert max(max(trace.y) for trace in shares.data) == 1.0
+
+
+def test_no_curve_is_recommended_by_half() -> None:
+    def drawn(default: float | None, tie: str) -> int:
+        floor = Float(0.1, 0.2, default=default)
+        shapes = Choice({"constant": {}, "cosine": {"schedule.warmup_fraction": floor}}, default="cosine")
+        return len(plot_preview("mine", Space({"schedule.name": shapes}, tie={"schedule.floor": tie}), {}, 4).data)
+
+    assert drawn(0.1, "schedule.warmup_fraction / 2") == 5
+    assert drawn(None, "schedule.warmup_fraction / 2") == 4
