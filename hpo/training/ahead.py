@@ -5,7 +5,7 @@ what was made is kept in the machine's cache: `HPO_CACHE`, or `hpo` below `XDG_C
 again, by later sweeps too, under a digest of all that it hangs on: the operations with their constants, shapes,
 torch, device and threads. Nothing of a user's data lies there.
 
-    python -m hpo.training.ahead STEP     # what that process runs
+    python -m hpo.training.ahead STEP PARENT    # what that process runs, for the process with that id
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import hashlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -78,13 +80,17 @@ class Compilation:
         self.begun = True
         with suppress(OSError):  # a full or read-only cache: the pack trains on as it does
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            task = self._file.with_suffix(f".{os.getpid()}.step")
             for node in self._step.graph.nodes:
                 node.type = None  # an annotation's text, which cannot be read again
             self._step.recompile()
-            torch.save((self._step, self._like, self._threads), task)
+            written = io.BytesIO()  # torch.save raises no OSError where a disk is full
+            torch.save((self._step, self._like, self._threads), written)
+            # a name of its own: two packs of one shape, or two machines with one home, begin the same step
+            handle, task = tempfile.mkstemp(".step", f"{self.digest}.", self._file.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(written.getbuffer())
             _begun[:] = [other for other in _begun if other.poll() is None]
-            command = [sys.executable, "-m", __name__, str(task)]
+            command = [sys.executable, "-m", __name__, task, str(os.getpid())]
             null = subprocess.DEVNULL
             _begun.append(subprocess.Popen(command, stdin=null, stdout=null, stderr=null))
 
@@ -147,6 +153,8 @@ def compile_step(task: Path) -> None:
         drop_unused(made.parent)
         try:
             _make(task, made)
+        except (OSError, MemoryError):  # a full disk, a short memory: not the step's fault
+            raise
         except Exception as error:  # found out once
             _gave_up(made).write_text(f"{type(error).__name__}: {error}\n")
             raise
@@ -175,15 +183,16 @@ def _gave_up(made: Path) -> Path:
     return made.with_suffix(".txt")
 
 
-def _main(task: Path) -> None:
+def _main(task: Path, parent: int) -> None:
     libc: Any = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # no process of a dead run goes on: PR_SET_PDEATHSIG
         libc.prctl(1, signal.SIGKILL)
     try:
-        compile_step(task)
+        if os.getppid() == parent:  # it may have died before it was said so
+            compile_step(task)
     finally:
         task.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -170,13 +170,30 @@ def test_a_step_that_cannot_be_compiled_is_given_up_once(steps: Path) -> None:
     steps.mkdir()
     task = steps / f"{'0' * 40}.1.step"
     torch.save((unexportable(), [(torch.Size([2]), (1,), torch.float32, torch.device("cpu"))], 1), task)
-    done = subprocess.run(
-        [sys.executable, "-m", "hpo.training.ahead", str(task)], capture_output=True, timeout=PATIENCE
-    )
-    assert done.returncode != 0
+    assert compiling(task, os.getpid()) != 0
     assert made(steps, ".txt")[0].read_text().strip()
     assert not task.exists()
     assert not made(steps)
+
+
+def compiling(task: Path, parent: int) -> int:
+    """The exit status of the process that compiles."""
+    command = [sys.executable, "-m", "hpo.training.ahead", str(task), str(parent)]
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode
+
+
+def test_nothing_is_compiled_for_a_process_that_is_gone(steps: Path) -> None:
+    steps.mkdir()
+    task = steps / f"{'0' * 40}.1.step"
+    task.write_bytes(b"no step at all")
+    assert compiling(task, os.getpid() + 1) == 0
+    assert not task.exists()
+
+
+def test_a_step_that_could_not_be_read_is_not_given_up(steps: Path) -> None:
+    steps.mkdir()
+    assert compiling(steps / f"{'0' * 40}.1.step", os.getpid()) != 0
+    assert not made(steps, ".txt")
 
 
 def unexportable() -> torch.nn.Module:
