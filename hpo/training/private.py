@@ -280,7 +280,8 @@ class Ledger:
 def epsilon_of(history: Iterable[tuple[float, float, int]], delta: float, mechanism: str) -> float:
     """The epsilon of (noise multiplier, sample rate, steps) at `delta`, as Opacus' accountant of that name has it.
 
-    Of rdp, what one step costs is kept: it is most of the work, and the same in all epochs.
+    At least 0: under much noise the bound of rdp falls below, where 0 holds as well. Of rdp, what one step costs is
+    kept: it is most of the work, and the same in all epochs.
     """
     from opacus.accountants import RDPAccountant, create_accountant
     from opacus.accountants.analysis.rdp import get_privacy_spent
@@ -292,9 +293,10 @@ def epsilon_of(history: Iterable[tuple[float, float, int]], delta: float, mechan
         if mechanism != RDPAccountant.mechanism():
             accountant = create_accountant(mechanism=mechanism)
             accountant.history = history
-            return float(accountant.get_epsilon(delta=delta))
+            return max(0.0, float(accountant.get_epsilon(delta=delta)))
         rdp = sum(_rdp_of_step(rate, noise) * steps for noise, rate, steps in history)
-        return float(get_privacy_spent(orders=RDPAccountant.DEFAULT_ALPHAS, rdp=rdp, delta=delta)[0])
+        spent = get_privacy_spent(orders=RDPAccountant.DEFAULT_ALPHAS, rdp=rdp, delta=delta)[0]
+        return max(0.0, float(spent))
 
 
 @lru_cache(maxsize=64)

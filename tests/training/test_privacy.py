@@ -240,6 +240,7 @@ def test_epsilon_of_a_history_with_several_noises() -> None:
     reference.history = list(history)
     assert epsilon_of(history, 1e-5, "rdp") == reference.get_epsilon(delta=1e-5)
     assert epsilon_of([], 1e-5, "rdp") == 0
+    assert epsilon_of([(1e6, 0.1, 1)], 1e-2, "rdp") == 0, "whose bound is below 0"
 
 
 def test_a_target_is_reached_at_the_last_step_and_not_passed(digits: Task) -> None:
