@@ -173,6 +173,7 @@ class Run:
             raise UserError(
                 f"batch_size: must be at most the {len(self.x_N)} training examples, found {config.batch_size}"
             )
+        self._check_last_batch()
         self.steps = math.ceil(len(self.x_N) / config.batch_size)
         self.curves = Curves(config, self.steps * config.epochs, metric_names(task))
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
@@ -192,6 +193,22 @@ class Run:
             "average": self.slots.average,
             "history": self.history,
         }
+
+    def _check_last_batch(self) -> None:
+        """Raises UserError where the last batch is one example, and batch norm gets one value of a channel of it."""
+        many, size = len(self.x_N), self.config.batch_size
+        if (many - 1) % size or not any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in self.net.modules()):
+            return
+        kept = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        try:
+            with torch.no_grad():
+                torch.func.functional_call(self.net, kept, (self.x_N[:1],))
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise UserError(
+                    f"batch_size: {size} leaves one of the {many} training examples for the last batch, of which "
+                    "batch norm knows no deviation; choose another batch_size, or another norm"
+                ) from None
 
     def train(self, last: int) -> None:
         """Train and report until `last` epochs are done, or until a report is answered with an end."""
