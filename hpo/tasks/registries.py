@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from hpo.errors import UserError
 from hpo.registry import Entry, Registry
 from hpo.tasks.task import Task
 
@@ -59,7 +60,10 @@ class ModelEntry(Entry):
 
     `build` draws initial weights from torch's global generator only, which the training loop seeds. It puts an
     `nn.Dropout(0.0)` where dropout may act: `regularization.dropout` sets the rate.
+    Facts: `takes_words` says that inputs may be integers; others are refused in one sentence.
     """
+
+    takes_words: ClassVar[bool] = True
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """A fresh module for inputs (batch, *input_shape) and scores (batch, outputs).
@@ -73,6 +77,11 @@ class ModelEntry(Entry):
 
         Raises UserError when the architecture cannot take the task's inputs.
         """
+        if task.vocabulary is not None and not self.takes_words:
+            raise UserError(
+                f"model: {self.name} needs floats, the task's inputs are integers; make them floats, or take the "
+                "model transformer for words"
+            )
         return self.build(task.input_shape, task.outputs)
 
 

@@ -201,6 +201,16 @@ def test_what_a_model_cannot_take_is_one_sentence(model: dict[str, Any], shape: 
         built(model, shape)
 
 
+@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet18"])
+def test_what_takes_no_words_says_so(model: str) -> None:
+    with pytest.raises(UserError, match=rf"^model: {model} needs floats, the task's inputs are integers; "):
+        models.parse(model).build_for(words())
+
+
+def test_an_mlp_takes_examples_of_one_number() -> None:
+    assert built({"name": "mlp"}, ())(torch.rand(5)).shape == (5, 3)
+
+
 def test_heads_divide_the_width() -> None:
     with pytest.raises(UserError, match=r"^model: width: must be a multiple of heads \(4\), found 30"):
         with_paths(TrainingConfig(), {"model": {"name": "transformer", "width": 30}})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @models("cnn")
 class CNN(ModelEntry):
     """3x3 convolutions, each with 2x2 pooling, then a linear layer; dropout may act before it."""
+
+    takes_words: ClassVar[bool] = False
 
     channels: int = Field(8, ge=1, description="channels of the first convolution; each further one has twice as many")
     depth: int = Field(2, ge=1, description="how many convolutions; each halves the image")

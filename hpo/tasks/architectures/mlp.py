@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class MLP(ModelEntry):
     """Fully connected layers; dropout may act after each hidden layer."""
 
+    takes_words: ClassVar[bool] = False
+
     width: int = Field(64, ge=1, description="units of each hidden layer")
     depth: int = Field(1, ge=1, description="how many hidden layers")
     norm: Literal["none", "batch", "layer"] = Field("none", description="behind each hidden layer")
@@ -26,7 +28,9 @@ class MLP(ModelEntry):
 
     def build(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         nn = torch.nn
-        layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) != 1 else []
+        layers: list[nn.Module] = [nn.Flatten()] if len(input_shape) > 1 else []
+        if not input_shape:
+            layers = [nn.Unflatten(0, (-1, 1))]  # an example is one number
         inputs = prod(input_shape)
         for _ in range(self.depth):
             layers.append(nn.Linear(inputs, self.width, bias=self.norm != "batch"))  # whose own bias does

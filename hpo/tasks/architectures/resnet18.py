@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ class ResNet18(ModelEntry):
     before the last layer. Batch norm needs more than one value of a channel in a batch, so no last batch of one image
     where the last stage is a single place.
     """
+
+    takes_words: ClassVar[bool] = False
 
     width: int = Field(64, ge=1, description="channels of the first stage; the others have 2, 4 and 8 times as many")
     depth: int = Field(2, ge=1, description="blocks of each of the four stages; 2 make the 18 layers")
