@@ -59,6 +59,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no y": ({"x": X, "Y": Y}, "unknown array 'y'; did you mean 'Y'? (allowed: Y, x)"),
     "no y_train": ({"x_train": X, "y": Y}, "unknown array 'y_train'; "),
     "no x_train": ({"x": X, "y_train": Y}, "unknown array 'x_train'; "),
+    "x_test beside x": (
+        {"x": X, "y": Y, "x_test": X, "y_test": Y},
+        "x_test stands beside x; call what trains x_train and y_train",
+    ),
+    "no numbers": ({"x": X[:, :0], "y": Y}, "the examples of x hold no numbers, its shape is (50, 0)"),
+    "bytes": ({"x": X, "y": np.resize([b"\xe9", b"e"], 50)}, "y holds bytes that are no ASCII; write it as texts"),
     "nothing": ({"x": X[:0], "y": Y[:0]}, "x holds no examples"),
     "other shapes": (
         {"x_train": X, "y_train": Y, "x_val": X[:, :3], "y_val": Y},

@@ -233,6 +233,12 @@ def test_another_delimiter_is_proposed(tmp_path: Path) -> None:
     assert tasks.parse({**given, "delimiter": ";"}).make().outputs == 2
 
 
+@pytest.mark.parametrize("delimiter", ["é", '"', "\n"])
+def test_what_divides_no_fields_is_one_sentence(delimiter: str) -> None:
+    with pytest.raises(UserError, match=r"^task\.delimiter: must be an ASCII character that neither quotes nor ends"):
+        tasks.check({"name": "tabular", "path": "data.csv", "target": "y", "delimiter": delimiter}, "task")
+
+
 def test_numbers_with_a_comma_are_noticed(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_text("u; v ;y\n" + "".join(f"{i % 9},5; a{i % 2} ;{i % 2}\n" for i in range(40)))

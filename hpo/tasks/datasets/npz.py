@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Npz(FileTask):
         given = "x_train" in arrays or "y_train" in arrays
         more = [f"_{part}" for part in ("val", "test") if f"x_{part}" in arrays]
         names = ["_train", *more] if given else [""]
+        if more and not given:
+            raise UserError(f"task.path: x{more[0]} stands beside x; call what trains x_train and y_train")
         pairs = [_pair(arrays, name) for name in names]
         _check_alike(dict(zip(names, pairs, strict=True)))
         goals = targets(np.concatenate([y for _, y in pairs]), self.kind, "task.path", f"y{names[0]}")
@@ -98,6 +101,8 @@ def _pair(arrays: Mapping[str, Array], part: str) -> tuple[Array, Array]:
         y = y[:, 0]
     if y.ndim != 1:
         raise UserError(f"task.path: y{part} must be (examples,), found shape {y.shape}")
+    if x.ndim > 1 and not prod(x.shape[1:]):
+        raise UserError(f"task.path: the examples of x{part} hold no numbers, its shape is {x.shape}")
     if not len(x):
         raise UserError(f"task.path: x{part} holds no examples")
     if len(x) != len(y):
@@ -105,10 +110,17 @@ def _pair(arrays: Mapping[str, Array], part: str) -> tuple[Array, Array]:
     for name, values in ((f"x{part}", x), (f"y{part}", y)):
         _check_finite(name, values)
     if y.dtype.kind in "US":
-        return x, y.astype(str).astype(object)
+        return x, _texts(y, part)
     if y.dtype.kind not in "biuf":
         raise UserError(f"task.path: y{part} must hold classes or numbers, found {y.dtype}")
     return x, y.astype(np.float64)
+
+
+def _texts(y: Array, part: str) -> Array:
+    try:
+        return y.astype(str).astype(object)
+    except UnicodeDecodeError:
+        raise UserError(f"task.path: y{part} holds bytes that are no ASCII; write it as texts") from None
 
 
 def _check_alike(pairs: Mapping[str, tuple[Array, Array]]) -> None:

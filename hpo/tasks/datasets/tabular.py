@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hpo.errors import UserError
 from hpo.tasks.bar import Bar
@@ -44,6 +44,13 @@ class Tabular(FileTask):
     split_seed: int = Field(0, ge=0, description="which rows train, validate and test; no trial's seed changes it")
     delimiter: str = Field(",", min_length=1, max_length=1, description="what divides the fields of a CSV")
     decimal: Literal[".", ","] = Field(".", description="what stands before the fractions of a CSV's numbers")
+
+    @field_validator("delimiter")
+    @classmethod
+    def _divides_fields(cls, delimiter: str) -> str:
+        if not delimiter.isascii() or delimiter in '"\r\n':
+            raise ValueError(f"must be an ASCII character that neither quotes nor ends a line, found {delimiter!r}")
+        return delimiter
 
     def process(self) -> Task:
         path = Path(self.path)
