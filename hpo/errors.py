@@ -119,3 +119,9 @@ _QUERY_PASSWORD = re.compile(r"(?P<head>[?&][^=&\s]*(?:passw(?:or)?d|token|secre
 def mask(text: str) -> str:
     """`text` with the password of every URL in it replaced by ***; for anything that is printed."""
     return _QUERY_PASSWORD.sub(r"\g<head>=***", _URL_PASSWORD.sub(r"\g<head>:***@", text))
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line of at most 500 characters, without passwords."""
+    text = mask(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, one_line
 from hpo.lazy import torch
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Together:
             try:
                 found = do()
             except BaseException as error:
-                self._tell(None, f"{type(error).__name__}: {error}")
+                self._tell(None, one_line(error))
                 raise
             self._tell(found, None)
             return found
@@ -194,7 +194,7 @@ def _reason(error: Exception | None) -> str | None:
     """What is held against the trial; being stopped is not."""
     from hpo.training.trial import Stopped
 
-    return None if error is None or isinstance(error, Stopped) else f"{type(error).__name__}: {error}"
+    return None if error is None or isinstance(error, Stopped) else one_line(error)
 
 
 def _late(error: Exception | None) -> str | None:

@@ -16,11 +16,11 @@ import ray
 from ray import tune
 
 from hpo import __version__
+from hpo.errors import one_line
 from hpo.search.messages import Crashed
 from hpo.tuning.guard import leave_with_raylet
 from hpo.tuning.slot import SlotWork
 from hpo.tuning.slot_place import SlotPlace
-from hpo.tuning.trainer import one_line
 from hpo.tuning.worker import Given, WorkerFailed, work_together
 
 DRIVER = {"memory": 256.0 * 1024 * 1024}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from hpo.encryption import Locked
+from hpo.errors import one_line
 from hpo.search.messages import (
     Answer,
     Asked,
@@ -32,7 +33,7 @@ from hpo.training.checkpoint import TrialCheckpoints
 from hpo.training.function import Packing
 from hpo.training.shape import Shape, Unpackable
 from hpo.tuning.rows import RowsThatPay, fixed_rows
-from hpo.tuning.trainer import Told, Trainer, finished, one_line
+from hpo.tuning.trainer import Told, Trainer, finished
 from hpo.tuning.trial_log import pack_log, trial_log
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from hpo.errors import one_line
 from hpo.search.messages import Measured
 from hpo.training import Trial, Verdict
 from hpo.training.function import Packing
@@ -112,7 +113,7 @@ class RowsThatPay:
 
     def _failed(self, error: Exception) -> int:
         """It would raise as well where the trial itself is trained, and there it counts."""
-        self._note(f"packs were not measured ({type(error).__name__}: {error}); each trial trains by itself")
+        self._note(f"packs were not measured ({one_line(error)}); each trial trains by itself")
         return 1
 
 

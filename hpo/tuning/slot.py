@@ -17,7 +17,7 @@ from ray import tune
 
 from hpo import __version__, encryption
 from hpo.encryption import Key, Locked
-from hpo.errors import HpoError
+from hpo.errors import HpoError, one_line
 from hpo.search.messages import Answer, News
 from hpo.search.plan import Rows
 from hpo.training.function import TrainingFunction, TrainingJob
@@ -26,7 +26,7 @@ from hpo.tuning.files import TrialFiles
 from hpo.tuning.guard import leave_with_raylet
 from hpo.tuning.packs import Packs
 from hpo.tuning.slot_place import SlotPlace
-from hpo.tuning.trainer import Trainer, one_line
+from hpo.tuning.trainer import Trainer
 
 SLICE = 1.0  # seconds of trials between two results of a slot to Tune: a result costs Tune about 17 ms
 MAX_WAIT = 1.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hpo.encryption import Locked
-from hpo.errors import mask
+from hpo.errors import one_line
 from hpo.search.messages import Answer, Assignment, Checkpointed, Crashed, Finished, News, Released, Report, Saving
 from hpo.training import Diverged, Stopped, Trial, Verdict
 from hpo.training.checkpoint import TrialCheckpoints
@@ -138,9 +138,3 @@ def _by_class(ended: Ended) -> Mapping[str, Any] | None:
         traceback.print_exc()
         return None
     return measured.model_dump(mode="json") if measured is not None else None
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line without passwords."""
-    text = mask(" ".join(str(error).split()))
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

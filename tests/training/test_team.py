@@ -93,6 +93,26 @@ def test_what_one_raises_at_the_end_is_heard_by_rank_0(rank: int, ends: list[str
     assert workers().run(stops) == [2, 2], "they go on together"
 
 
+def names_a_database(team: Team) -> str:
+    """A trial in which rank 1 raises words with a password in them; what ended it here."""
+
+    def run(params: object, trial: Trial) -> Ended:
+        if team.rank == 1:
+            raise ValueError("postgresql://me:s3cret@host/db\nis away")
+        return Ended()
+
+    try:
+        shared(run, team)({}, Trial(0, 0, lambda step, metrics: Verdict.GO_ON, team=team))
+    except Exception as error:
+        return str(error)
+    return "ended"
+
+
+def test_what_another_worker_raised_is_told_in_one_line_without_passwords() -> None:
+    told, _ = workers().run(names_a_database)
+    assert told == "worker 1: ValueError: postgresql://me:***@host/db is away"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_that_raises_does_not_wait_for_ever(rank: int, others: Workers) -> None:
