@@ -39,7 +39,7 @@ def test_types_defaults_and_options_are_shown() -> None:
     assert keys["space"]["epochs"] == {"type": "int", "low": 1, "high": 9}
     assert keys["space"]["optimizer.lr"] == {"type": "float", "low": 0.0001, "high": 1.0, "log": True}
     assert keys["task"] == {"name": "digits", "split_seed": 0}
-    assert keys["trial"] == {"cpus": 1.0, "gpus": 0.0, "timeout": "5m", "isolate": False}
+    assert keys["trial"] == {"cpus": 1.0, "gpus": 0.0, "timeout": "5m", "isolate": False, "workers": 1}
     assert keys["pruner"]["reduction_factor"] == 3
 
 

@@ -78,7 +78,7 @@ def test_nothing_of_a_deleted_study_is_left(url: str, opened: StudyStorage) -> N
             if table not in {"version_info", "alembic_version", "hpo_alembic_version"}
         }
     engine.dispose()
-    assert len(counts) == 11 + 7
+    assert len(counts) == 11 + 8
     assert set(counts.values()) == {0}
 
 
