@@ -150,10 +150,13 @@ class TrainedTask(Trained):
         """
         known = ["train_loss", "val_loss", *(f"val_{name}" for name in metrics), EPSILON]
         wanted = [("objective.metric" if len(goals) == 1 else f"objectives.{i}.metric", g) for i, g in enumerate(goals)]
-        for key, goal in [*wanted, *((f"constraints.{i}", bound) for i, bound in enumerate(bounds))]:
+        wanted += [(f"constraints.{i}", bound) for i, bound in enumerate(bounds)]
+        for key, goal in wanted:
             labelled = self.own and not difflib.get_close_matches(goal.metric, known, 1, 0.9)
             if goal.metric not in known and not (labelled and goal.metric.startswith("val_")):
                 raise unknown(key, "metric", goal.metric, known)
+        private = any(path.startswith("privacy.") for path in (*space.parameters(), *space.ties))
+        asks = next((f"{key}: {goal.metric}" for key, goal in wanted if goal.metric == EPSILON), "")
         for path, value, params in corners(space):
             self._check_sections(space, params)
             try:
@@ -168,7 +171,8 @@ class TrainedTask(Trained):
                 raise UserError(f"space.{path}: {value!r} cannot be used: {text}") from None
             self._check_steps(config, params)
             self._check_files(config, params)
-            check_point(config, f"space.{path}: {value!r}", [one.metric for one in (*goals, *bounds)])
+            point = f"space.{path}: {value!r}" if private else asks
+            check_point(config, point, [goal.metric for _, goal in wanted])
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
@@ -268,7 +272,9 @@ class TrainedTask(Trained):
         return found.model_dump(mode="json", exclude=None if chosen else {"loss"})
 
     def max_resource(self, space: Space) -> int | None:
-        """Epochs; the highest when they are searched."""
+        """Epochs; the highest when they are searched or tied."""
+        if "epochs" in space.ties:
+            return max(int(settings.get("epochs", self.config.epochs)) for _, _, settings in corners(space))
         domain = space.parameters().get("epochs")
         if isinstance(domain, Int):
             return domain.high

@@ -43,7 +43,7 @@ def test_it_is_part_of_what_a_study_is_and_older_studies_have_none(build: Build)
         (["epsilon <= x"], "constraints: 'epsilon <= x' is not understood"),
         (["val_loss <= 1", "val_loss<=1.0"], "constraints: 'val_loss <= 1' is named twice; keep one"),
         (["val_los <= 1"], "constraints.0: unknown metric 'val_los'; did you mean 'val_loss'?"),
-        (["epsilon <= 8"], "space.optimizer.lr: "),
+        (["val_loss <= 1", "epsilon <= 8"], "constraints.1: epsilon cannot be used: epsilon is reported by private"),
     ],
 )
 def test_a_mistake_is_a_sentence(build: Build, constraints: Any, said: str) -> None:

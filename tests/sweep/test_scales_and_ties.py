@@ -177,3 +177,8 @@ def test_a_loop_of_ones_own_has_ties_and_scales_too(build: Build, tmp_path: Path
     space = {"lr": LR, "m": {"low": 0.5, "high": 0.99, "scale": "one_minus_log"}, "tie": {"wd": "lr / 10"}}
     sweep = build(task=None, train="loop.py:train", space=space)
     assert sweep.search_space.settings({"lr": 0.5, "m.one_minus": 0.25}) == {"lr": 0.5, "m": 0.75, "wd": 0.05}
+
+
+def test_epochs_that_are_tied_are_a_pruners_resource_like_those_that_are_searched(build: Build) -> None:
+    sweep = build(space={"model.depth": {"low": 1, "high": 3}, "tie": {"epochs": "10 * model.depth"}})
+    assert sweep.trained.max_resource(sweep.search_space) == 30
