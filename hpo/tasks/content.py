@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpo.errors import UserError
 from hpo.tasks.bar import Bar
-from hpo.tasks.home import home
+from hpo.tasks.home import drop_unused, home, used
 from hpo.whole_file import whole_file
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -61,6 +61,7 @@ def _known(path: Path, signature: Signature) -> str:
     with contextlib.suppress(OSError, ValueError):
         text = kept.read_text("ascii")
         if len(text) == 16:
+            used(kept)
             return text
     found = _read(path, signature)
     changed = max((one[4] for one in signature), default=0) / 1e9
@@ -69,6 +70,7 @@ def _known(path: Path, signature: Signature) -> str:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(kept, "cache") as file:
                 file.write(found.encode())
+            drop_unused(kept.parent)
     return found
 
 
