@@ -198,7 +198,9 @@ def _on_few(packing: Packing, config: TrainingConfig, steps: int) -> Packing:
     """The task on so many steps' examples, taken from all over; as a test split the others' classes still count."""
     task = packing.task
     every = max(len(task.train[0]) // (steps * config.batch_size), 1)
-    few = replace(task, train=_some(task.train, every), val=_some(task.val, every), test=task.train, metrics=())
+    x, y = _some(task.train, every)
+    whole = steps * config.batch_size  # no small last batch that the task has not: batch norm may not take it
+    few = replace(task, train=(x[:whole], y[:whole]), val=_some(task.val, every), test=task.train, metrics=())
     return replace(packing, task=few)
 
 

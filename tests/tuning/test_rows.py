@@ -14,7 +14,7 @@ from torch import nn
 from hpo.search.messages import Asked, Measured, Remark
 from hpo.training import TrainingConfig
 from hpo.training.function import Packing
-from hpo.tuning.rows import MOST, RowsThatPay
+from hpo.tuning.rows import MOST, RowsThatPay, speeds
 from hpo.tuning.speed_key import speed_key
 from tests.tuning.test_packs import Breaking, Desk, make_task, own_model, packing_of, packs_of, to_the_end
 
@@ -134,3 +134,13 @@ def test_what_ran_out_of_memory_begins_smaller_the_next_time(tmp_path: Path, mon
     assert ", of which 5 fit in memory (measured on " in desk.said(Remark)[-1].text
     to_the_end(packs)
     assert desk.states == ["COMPLETE"] * 80
+
+
+def test_batch_norm_is_measured_without_a_last_batch_of_one() -> None:
+    def model(config: Any) -> nn.Module:
+        return nn.Sequential(own_model(config)[:2], nn.BatchNorm1d(config["width"]), nn.Linear(config["width"], 3))  # type: ignore[index]
+
+    whole = make_task(model)
+    x, y = whole.train
+    packing = packing_of(task=replace(whole, train=(x[:66], y[:66])))  # every second of them are 4 batches of 8 and one
+    assert speeds(packing, packing.config({"batch_size": 8}, 3), 2)[0] > 0
