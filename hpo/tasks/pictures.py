@@ -57,7 +57,7 @@ def _read(file: Path, name: Path, size: int | None, color: Color) -> np.ndarray[
     pillow = _pillow()
     try:
         with pillow.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
+            image = _of_bytes(ImageOps.exif_transpose(opened), name)
             image = image.convert("RGB" if color == "rgb" else "L")
             if size is not None:
                 image = ImageOps.fit(image, (size, size), pillow.Resampling.BILINEAR)
@@ -66,6 +66,18 @@ def _read(file: Path, name: Path, size: int | None, color: Color) -> np.ndarray[
         reason = getattr(error, "strerror", None) or " ".join(str(error).replace(str(file), file.name).split())
         raise UserError(f"task.path: image {name} cannot be read: {reason[:150]}") from None
     return pixels[None] if color == "gray" else pixels.transpose(2, 0, 1)
+
+
+def _of_bytes(image: Any, name: Path) -> Any:
+    """The same with at most eight bits a number: Pillow would make 255 of whatever is larger."""
+    if image.mode.startswith("I;16"):
+        return _pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "floats" if image.mode == "F" else "whole numbers of 32 bits"
+        raise UserError(
+            f"task.path: image {name} holds {kind}, of which nobody knows the range; save it with 8 or 16 bits"
+        )
+    return image
 
 
 def _pillow() -> Any:

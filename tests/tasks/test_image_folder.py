@@ -48,6 +48,19 @@ def test_size_and_color(folder: Path) -> None:
     assert make(folder, size=8).input_shape == (3, 8, 8)
 
 
+def test_images_of_16_bits_keep_what_they_show(folder: Path) -> None:
+    expected = np.array(make(folder).train[0])
+    for file in folder.glob("*/*.png"):
+        pixels = np.asarray(Image.open(file).convert("L"))
+        Image.fromarray(pixels.astype(np.uint16) * 257).save(file)
+    assert np.array_equal(make(folder).train[0], expected)
+    Image.fromarray(np.ones((8, 8), np.float32)).save(folder / "five" / "a.tiff")
+    with pytest.raises(
+        UserError, match=r"^task\.path: image five/a\.tiff holds floats, of which nobody knows the range"
+    ):
+        make(folder)
+
+
 def test_folders_called_train_val_and_test_are_the_parts(folder: Path) -> None:
     for part, rows in (("train", range(40)), ("val", range(40, 50)), ("test", range(50, 60))):
         for name in ("three", "five"):
