@@ -346,11 +346,7 @@ def test_frozen_parameters_stand_still(digits: Task) -> None:
     ("changes", "options", "sentence"),
     [
         ({"batch_size": 2000}, {}, r"^batch_size: must be at most the 1078 training examples, found 2000"),
-        (
-            {"model": {"name": "mlp", "norm": "batch"}, "batch_size": 359},
-            {},
-            r"^batch_size: 359 leaves one of the 1078 training examples for the last batch, of which batch norm",
-        ),
+        ({"model.norm": "batch", "batch_size": 359}, {}, r"^batch_size: 359 leaves one of the 1078 training examples"),
         ({"schedule.warmup_steps": 102}, {}, r"^schedule\.warmup_steps: 102 .* the 102 steps"),
         ({}, {"model": lambda config: 3}, r"^task\.model: must return a torch\.nn\.Module, returned int"),
         ({}, {"metrics": ["acuracy"]}, r"^task\.metrics: unknown metric 'acuracy'; did you mean 'accuracy'\?"),
