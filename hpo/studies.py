@@ -116,6 +116,7 @@ class StudyStatus:
     state: running, done, stopped, interrupted (its process died), not started, or made without hpo.
     reason: who runs it, or why it stopped. seconds: what hpo has worked on it, all runs together.
     default: the value of the trial of the space's recommended values, None where there is none with one objective.
+    default_pruned: whether that is the one at which it was pruned.
     constraints: as its sweep has them. met: how many COMPLETE trials break none.
     """
 
@@ -129,6 +130,7 @@ class StudyStatus:
     best: tuple[BestTrial, ...]
     seconds: float
     default: float | None = None
+    default_pruned: bool = False
     constraints: tuple[str, ...] = ()
     met: int = 0
 
@@ -146,7 +148,7 @@ class StudyStatus:
 def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
     """Where `study` stands now. runs: its runs, as `StudyRecords.runs` gives them."""
     trials = study.get_trials(deepcopy=False)
-    given = (t for t in trials if t.user_attrs.get(attributes.DEFAULT) and t.state.name == "COMPLETE")
+    given = (t for t in trials if t.user_attrs.get(attributes.DEFAULT) and t.values)
     told = next(filter(feasible, given), None)
     counts = {state: sum(trial.state.name == state for trial in trials) for state in STATES}
     met = sum(trial.state.name == "COMPLETE" and feasible(trial) for trial in trials)
@@ -167,6 +169,7 @@ def status(study: optuna.Study, runs: Sequence[RunRecord]) -> StudyStatus:
         best=best_trials(study) if met else (),
         seconds=sum(run.seconds for run in runs),
         default=told.values[0] if told is not None and len(study.directions) == 1 else None,
+        default_pruned=told is not None and told.state.name == "PRUNED",
         constraints=constraints_of(study),
         met=met,
     )

@@ -212,9 +212,11 @@ def status_text(found: StudyStatus) -> str:
     elif found.best:
         lines.append(best_text(found.best[0], found))
         if found.default is not None:
-            gain = abs(found.best[0].values[0] - found.default)
-            beaten = f"{number(gain)} worse than the best" if gain else "not beaten"
-            lines.append(f"default trial 0: {found.metrics[0]} {number(found.default)}, {beaten}")
+            gain = found.best[0].values[0] - found.default
+            gain = gain if found.directions[0] == "maximize" else -gain
+            beaten = f"{number(gain)} worse than the best" if gain > 0 else "not beaten"
+            when = " when it was pruned" if found.default_pruned else ""
+            lines.append(f"default trial 0: {found.metrics[0]} {number(found.default)}{when}, {beaten}")
     elif found.counts["COMPLETE"]:
         lines.append("best    none: no trial meets the constraints")
     return "\n".join(lines)

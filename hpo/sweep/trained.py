@@ -6,7 +6,6 @@ Checked here without importing torch and without running the user's code: its fi
 from __future__ import annotations
 
 import difflib
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,11 +175,11 @@ class TrainedTask(Trained):
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
-        """Warmup and milestones must lie inside the run; checked where the task says how many examples there are."""
+        """A batch is of what there is, warmup and milestones lie inside the run; where the task says how much there is."""
         if self.examples is None:
             return
         try:
-            check_steps(config, math.ceil(self.examples / config.batch_size) * config.epochs)
+            check_steps(config, config.steps_of(self.examples) * config.epochs)
         except UserError as error:
             place = "space" if str(error).partition(":")[0] in params else "base"
             raise UserError(f"{place}.{error}") from None

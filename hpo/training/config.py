@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -118,6 +119,12 @@ class TrainingConfig(Frozen):
             if isinstance(below, Mapping) and "name" not in below and registry_of(cls, field) is not None:
                 tree[field] = {"name": cls.model_fields[field].get_default(call_default_factory=True).name, **below}
         return tree
+
+    def steps_of(self, examples: int) -> int:
+        """Optimizer steps of an epoch of so many training examples. Raises UserError for a batch larger than that."""
+        if self.batch_size > examples:
+            raise UserError(f"batch_size: must be at most the {examples} training examples, found {self.batch_size}")
+        return math.ceil(examples / self.batch_size)
 
     @classmethod
     def for_task(cls, task: Task) -> type[TrainingConfig]:

@@ -169,12 +169,8 @@ class Run:
         self.config, self.data, self.trial, self.net, self.random = config, data, trial, net, random
         self.unread = unread
         self.x_N, self.y_N = data.splits["train"]
-        if config.batch_size > len(self.x_N):
-            raise UserError(
-                f"batch_size: must be at most the {len(self.x_N)} training examples, found {config.batch_size}"
-            )
+        self.steps = config.steps_of(len(self.x_N))
         self._check_last_batch()
-        self.steps = math.ceil(len(self.x_N) / config.batch_size)
         self.curves = Curves(config, self.steps * config.epochs, metric_names(task))
         self.weights = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimizer = config.optimizer.build(net)

@@ -268,3 +268,18 @@ def test_the_log_says_what_runs_did_and_holds_no_password(
     assert [(one["kind"], one["trial"]) for one in found] == [("launched", None), ("put back", 17)]
     assert datetime.datetime.fromisoformat(found[0]["moment"]) == noon
     assert hpo("log", "lodged").code == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "value", "said"),
+    [
+        (TrialState.COMPLETE, 0.5, "default trial 0: value 0.5, 0.4 worse than the best"),
+        (TrialState.PRUNED, 0.25, "default trial 0: value 0.25 when it was pruned, 0.65 worse than the best"),
+        (TrialState.COMPLETE, 0.9, "default trial 0: value 0.9, not beaten"),
+    ],
+)
+def test_how_far_the_defaults_are_behind(state: TrialState, value: float, said: str, tmp_path: Path, hpo: Hpo) -> None:
+    default = create_trial(state=state, value=value, user_attrs={attributes.DEFAULT: True})
+    trials = [default, create_trial(state=TrialState.COMPLETE, value=0.9)]
+    url = made(tmp_path, "mine", ["maximize"], trials)
+    assert said in hpo("status", "mine", "--storage", url).out.splitlines()

@@ -101,6 +101,7 @@ WRONG = {
     "no path": (["task={name: tabular, target: a}"], "task.path: missing; it is required"),
     "another's metric": (["objective.metric=val_r2"], "objective.metric: r2 needs float targets, the task has others"),
     "another's loss": (["base.loss=mse"], "base.loss: mse needs float targets, the task has others"),
+    "a batch": (["space.batch_size={low: 9, high: 999}"], "space.batch_size: must be at most the 106 training"),
     "warmup": (["base.schedule.warmup_steps=500"], "base.schedule.warmup_steps: 500 makes 500 warmup steps, which"),
 }
 
