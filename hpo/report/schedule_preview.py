@@ -65,10 +65,10 @@ def write_preview(
 
 def plot_preview(name: str, space: Space, base: Mapping[str, Any], samples: int = 50, seed: int = 0) -> go.Figure:
     """The figure. Raises UserError as `write_preview` does."""
-    shaping = [path for path in (*space.parameters(), *space.ties) if path.startswith("schedule.")]
-    if not shaping and "optimizer.lr" not in space.parameters():
+    paths = [*space.parameters(), *space.ties]
+    absolute = "optimizer.lr" in paths
+    if not absolute and not any(path.startswith("schedule.") for path in paths):
         raise UserError(f"{name}: searches nothing of the learning rate (schedule.*, optimizer.lr), nothing to draw")
-    absolute = "optimizer.lr" in space.parameters()
     drawn = [_drawn(params, space, base, absolute) for params in _samples(space, samples, seed)]
     default = _default(space, base, absolute)
     return _panels([*drawn, *([default] if default is not None else [])], absolute)

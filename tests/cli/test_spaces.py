@@ -152,3 +152,10 @@ def test_no_curve_is_recommended_by_half() -> None:
 
     assert drawn(0.1, "schedule.warmup_fraction / 2") == 5
     assert drawn(None, "schedule.warmup_fraction / 2") == 4
+
+
+def test_a_tied_learning_rate_is_drawn() -> None:
+    batches = Choice([32, 64], default=32)
+    figure = plot_preview("mine", Space({"batch_size": batches}, tie={"optimizer.lr": "batch_size / 320"}), {}, 4)
+    assert {max(trace.y) for trace in figure.data} == {0.1, 0.2}
+    assert max(figure.data[-1].y) == 0.1
