@@ -189,8 +189,5 @@ def _finish(study: optuna.Study, url: str, clock: Clock, storage: str | None, *,
         where = f" --storage {storage}" if storage else ""
         how = next((trial.company for trial in found.best if trial.company), None)
         verify, why = (" --verify", f"   # trained {how}: by itself first") if how else ("", "")
-        say(
-            f"\nnext:  hpo report {found.name} -o report.html{where}\n"
-            f"       hpo export {found.name}{verify} -o best.yaml{where}{why}\n"
-            f"       hpo train best.yaml"
-        )
+        export = f"\n       hpo export {found.name}{verify} -o best.yaml{where}{why}\n       hpo train best.yaml"
+        say(f"\nnext:  hpo report {found.name} -o report.html{where}{export if found.best else ''}")

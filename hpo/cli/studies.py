@@ -11,6 +11,7 @@ import typer
 from hpo.cli import _options as o
 from hpo.cli._show import number, put, put_json, say, table
 from hpo.errors import NotFound
+from hpo.search.constraints import feasible
 
 if TYPE_CHECKING:
     import optuna
@@ -132,7 +133,7 @@ def _put_trials(found: list[optuna.trial.FrozenTrial], settings: Settings, as_js
             " ".join(number(value) for value in trial.values or []),
             str(len(trial.intermediate_values)),
             *(["yes" if trial.user_attrs.get("packed") else ""] if packed else []),
-            str(trial.user_attrs.get("reason") or "")[:60],
+            _reason(trial)[:60],
             " ".join(f"{name}={_short(value)}" for name, value in settings(trial.params).items()),
         ]
         for trial in found
@@ -144,8 +145,8 @@ def _one_trial(trial: optuna.trial.FrozenTrial, settings: Settings, checkpoint: 
     attrs = trial.user_attrs
     values = " ".join(number(value) for value in trial.values or [])
     lines = [f"trial {trial.number}: {trial.state.name} {values}".rstrip()]
-    if attrs.get("reason"):
-        lines.append(f"reason: {attrs['reason']}")
+    if _reason(trial):
+        lines.append(f"reason: {_reason(trial)}")
     lines += [f"  {name}: {_short(value)}" for name, value in settings(trial.params).items()]
     lines += [f"step {step}: {number(value)}" for step, value in sorted(trial.intermediate_values.items())]
     lines += [f"{name} at the end: {number(value)}" for name, value in dict(attrs.get("metrics") or {}).items()]
@@ -158,6 +159,12 @@ def _one_trial(trial: optuna.trial.FrozenTrial, settings: Settings, checkpoint: 
     return "\n".join(lines)
 
 
+def _reason(trial: optuna.trial.FrozenTrial) -> str:
+    """Why it is FAIL or PRUNED, or cannot be the best though it is COMPLETE."""
+    broken = trial.state.name == "COMPLETE" and not feasible(trial)
+    return str(trial.user_attrs.get("reason") or ("it breaks a constraint" if broken else ""))
+
+
 def frozen_data(trial: optuna.trial.FrozenTrial, settings: Settings = dict) -> dict[str, Any]:
     """A trial as JSON data. settings: what its parameters mean for its configuration."""
     return {
@@ -166,6 +173,7 @@ def frozen_data(trial: optuna.trial.FrozenTrial, settings: Settings = dict) -> d
         "values": trial.values,
         "params": trial.params,
         "settings": settings(trial.params),
+        "feasible": feasible(trial),
         "intermediate_values": {str(step): value for step, value in sorted(trial.intermediate_values.items())},
         "started": trial.datetime_start,
         "ended": trial.datetime_complete,

@@ -283,3 +283,13 @@ def test_how_far_the_defaults_are_behind(state: TrialState, value: float, said: 
     trials = [default, create_trial(state=TrialState.COMPLETE, value=0.9)]
     url = made(tmp_path, "mine", ["maximize"], trials)
     assert said in hpo("status", "mine", "--storage", url).out.splitlines()
+
+
+def test_a_trial_that_breaks_a_constraint_says_so(hpo: Hpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [create_trial(value=value, system_attrs={"constraints": [2.0 - value]}) for value in (1.0, 3.0)]
+    monkeypatch.setenv("HPO_STORAGE", made(tmp_path, "bound", ["minimize"], trials))
+    rows = [line.split(maxsplit=4) for line in hpo("trials", "bound").out.splitlines()[1:]]
+    assert rows == [["0", "COMPLETE", "1", "0", "it breaks a constraint"], ["1", "COMPLETE", "3", "0"]]
+    assert "\nreason: it breaks a constraint\n" in hpo("trials", "bound", 0).out
+    assert [one["feasible"] for one in json.loads(hpo("trials", "bound", "--json").out)] == [False, True]
+    assert hpo("best", "bound").out.startswith("best    trial 1: ")
