@@ -175,7 +175,7 @@ class TrainedTask(Trained):
         pruner.check(steps_are_epochs=True, objectives=len(goals), max_resource=self.max_resource(space))
 
     def _check_steps(self, config: TrainingConfig, params: Mapping[str, Any]) -> None:
-        """A batch, warmup and milestones lie inside the run; checked where the task says how many examples there are."""
+        """A batch, warmup and milestones lie inside the run; checked where the number of examples is known."""
         if self.examples is None:
             return
         try:
