@@ -18,14 +18,16 @@ class Bulletin:
         self._trouble_told = False
         self.ended_in_run = 0
 
-    def ahead(self, seconds: float, counted: int, left: float | None) -> float:
+    def ahead(self, seconds: float, counted: int, open_trials: int, left: float | None) -> float:
         """Seconds for which a run will go on that has worked so many; 0 where that is not known.
 
-        counted: trials of the budget that have ended. left: seconds, of a budget of time.
+        counted: trials of the budget that have ended. open_trials: in flight, each taken to be half done: those of a
+        pack end together, and late. left: seconds, of a budget of time.
         """
         if self._plan.trials is None:
             return left or 0.0
-        paced = seconds * max(self._plan.trials - counted, 0) / self.ended_in_run if self.ended_in_run else 0.0
+        done, to_do = self.ended_in_run + open_trials / 2, self._plan.trials - counted - open_trials / 2
+        paced = seconds * max(to_do, 0.0) / done if self.ended_in_run else 0.0
         return paced if left is None else min(paced, left)
 
     def take(self) -> tuple[tuple[TrialEnd, ...], tuple[str, ...]]:

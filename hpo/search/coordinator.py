@@ -122,7 +122,7 @@ class Coordinator:
         busy, drop = bool(self._of(slot)), self._live.keeping.take_drop()  # of ends that are durable now
         share = self._allotment.share(self._allotment.slots(self._live_slots), self._counted())
         wait, over = 0.0 if busy else IDLE_WAIT, not busy and self.is_over()
-        ahead = self._bulletin.ahead(self._watch.run_seconds, self._counted(), self._watch.left)
+        ahead = self._bulletin.ahead(self._watch.run_seconds, self._counted(), len(self._open), self._watch.left)
         return Answer(told, assignments, wait, over, drop=drop, share=share, ahead=ahead, measured=measured)
 
     def lost(self, slot: str, lost: Lost) -> list[int]:
