@@ -189,5 +189,6 @@ def _finish(study: optuna.Study, url: str, clock: Clock, storage: str | None, *,
         where = f" --storage {storage}" if storage else ""
         how = next((trial.company for trial in found.best if trial.company), None)
         verify, why = (" --verify", f"   # trained {how}: by itself first") if how else ("", "")
-        export = f"\n       hpo export {found.name}{verify} -o best.yaml{where}{why}\n       hpo train best.yaml"
+        which = f" --trial {found.best[0].number}" if len(found.directions) > 1 and found.best else ""  # one of a front
+        export = f"\n       hpo export {found.name}{which}{verify} -o best.yaml{where}{why}\n       hpo train best.yaml"
         say(f"\nnext:  hpo report {found.name} -o report.html{where}{export if found.best else ''}")
