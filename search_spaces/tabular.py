@@ -13,5 +13,11 @@ SPACE = (
     + lr_schedules.SPACE
     + initializers.SPACE
     + regularization.COMMON
-    + Space({"batch_size": Int(16, 512, log=True, default=32, source="LCBench: 16 .. 512, log")})
+    + Space(
+        {
+            "batch_size": Int(
+                16, 256, log=True, default=32, source="LCBench: 16 .. 512, log; small tables have no 512 rows"
+            )
+        }
+    )
 )
