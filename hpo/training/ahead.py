@@ -75,9 +75,11 @@ class Compilation:
 
         At a low priority it would never come to an end beside slots that use all cores.
         """
-        if self.begun or self.over or cpp_compiler() is None or _gave_up(self._file).exists():
+        if self.begun or self.over:
             return
         self.begun = True
+        if cpp_compiler() is None or _gave_up(self._file).exists():
+            return
         with suppress(OSError):  # a full or read-only cache: the pack trains on as it does
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             for node in self._step.graph.nodes:

@@ -21,7 +21,6 @@ from hpo.training.shape import Shape
 from hpo.tuning.speed_key import speed_key
 
 if TYPE_CHECKING:
-    from hpo.tasks import Task
     from hpo.training.config import TrainingConfig
 
 MOST = 64
@@ -148,7 +147,7 @@ def speeds(packing: Packing, config: TrainingConfig, rows: int) -> tuple[float, 
     clock, pack = _clock(packing), few.start(config)
     for seed in range(rows):
         pack.admit(config.model_copy(update={"seed": seed}), Trial(seed, seed, _go_on))
-    member_steps = rows * _steps(few.task, config)
+    member_steps = rows * config.steps_of(len(few.task.train[0]))
     fastest = math.inf
     for _ in range(PACK_EPOCHS):
         began = clock()
@@ -174,7 +173,7 @@ def _solo(packing: Packing, config: TrainingConfig) -> float:
 
     train_task(config, packing.task, Trial(0, 0, send), packing.device)
     epoch = min(after - before for before, after in pairwise(moments))
-    return epoch / _steps(packing.task, config)
+    return epoch / config.steps_of(len(packing.task.train[0]))
 
 
 def _clock(packing: Packing) -> Callable[[], float]:
@@ -188,10 +187,6 @@ def _clock(packing: Packing) -> Callable[[], float]:
 def _go_on(step: int, metrics: Mapping[str, float]) -> Verdict:
     del step, metrics
     return Verdict.GO_ON
-
-
-def _steps(task: Task, config: TrainingConfig) -> int:
-    return math.ceil(len(task.train[0]) / config.batch_size)
 
 
 def _on_few(packing: Packing, config: TrainingConfig, steps: int) -> Packing:
